@@ -1,0 +1,124 @@
+"""Where NumPy hands over: one place that looks up the rule, calls it, and wraps the result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace import functions
+from fastcheck.trace.primitives import ELEMENTWISE
+from fastcheck.trace.registry import REFUSED, TRACED
+from fastcheck.trace.tape import Tape
+from fastcheck.trace.traced import Traced, as_node, contains_traced, wrap
+
+# ufunc.reduce, .accumulate and .outer are functions by another name.
+_REDUCE = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+    np.logical_and: np.all,
+    np.logical_or: np.any,
+}
+
+
+def call_ufunc(tape: Tape, ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
+    """Answer `ufunc.method(*inputs, **kwargs)` where an argument is traced."""
+    if tape.closed:
+        tape.refuse("an array kept from an earlier forward pass is used", "compute it anew")
+    out = kwargs.pop("out", None)
+    if isinstance(out, tuple):
+        out = out[0] if len(out) == 1 else out
+    if method == "__call__":
+        result = _apply(tape, ufunc, inputs, kwargs)
+    elif method == "at":
+        return functions.indexing.accumulate_at(ufunc, *inputs)
+    else:
+        result = _apply_method(tape, ufunc, method, inputs, kwargs)
+    return result if out is None else into(tape, result, out)
+
+
+def _apply(tape: Tape, ufunc: np.ufunc, inputs: Any, kwargs: Any) -> Any:
+    where = kwargs.pop("where", True)
+    dtype = kwargs.pop("dtype", None)
+    kwargs.pop("casting", None), kwargs.pop("order", None), kwargs.pop("subok", None)
+    if where is not True:
+        tape.refuse(f"np.{ufunc.__name__}(..., where=mask)", "write np.where(mask, this, that)")
+    if ufunc in TRACED:
+        return TRACED[ufunc](*inputs, **kwargs)
+    if ufunc not in ELEMENTWISE:
+        return _constant_only(tape, ufunc, inputs, kwargs)
+    # Plain numbers keep their weak type, so that float32 * 2.0 stays float32 as in NumPy.
+    values = [x.value if isinstance(x, Traced) else x for x in inputs]
+    with np.errstate(all="ignore"):
+        value = ufunc(*values)
+    nodes = tuple(as_node(tape, x) for x in inputs)
+    result = wrap(tape, tape.record(ELEMENTWISE[ufunc], nodes, {}, value))
+    return result if dtype is None else result.astype(dtype)
+
+
+def _apply_method(tape: Tape, ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
+    if method == "reduce" and ufunc in _REDUCE:
+        kwargs.setdefault("axis", inputs[1] if len(inputs) > 1 else 0)
+        return TRACED[_REDUCE[ufunc]](inputs[0], **kwargs)
+    if method == "accumulate" and ufunc is np.add:
+        kwargs.setdefault("axis", 0)
+        return np.cumsum(inputs[0], **kwargs)
+    if method == "outer":
+        left, right = (x if isinstance(x, Traced) else np.asarray(x) for x in inputs)
+        return ufunc(left.reshape(left.shape + (1,) * right.ndim), right)
+    return _constant_only(tape, getattr(ufunc, method), inputs, kwargs)
+
+
+def call_function(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
+    """Answer a NumPy function where an argument is traced."""
+    if tape.closed:
+        tape.refuse("an array kept from an earlier forward pass is used", "compute it anew")
+    if function not in TRACED:
+        return _constant_only(tape, function, args, kwargs)
+    out = kwargs.pop("out", None)
+    result = TRACED[function](*args, **kwargs)
+    return result if out is None else into(tape, result, out)
+
+
+def into(tape: Tape, result: Any, out: Any) -> Any:
+    """Put a result where `out=` asks for it."""
+    if not isinstance(out, Traced):
+        tape.refuse(
+            "an ordinary array is written in place with a traced value (`+=` or `out=`)",
+            "make the array inside the loss with np.zeros(...), or write x = x + ...",
+        )
+    return out.assign(result if isinstance(result, Traced) else wrap(tape, as_node(tape, result)))
+
+
+def _constant_only(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
+    """Run a function without a rule on constants; refuse it once a parameter reaches it."""
+    name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+    if reached(args) or reached(kwargs):
+        remedy = REFUSED.get(function, "rewrite it with the functions that the README lists")
+        tape.refuse(f"{name} of an array that depends on the parameters cannot be traced", remedy)
+    result = function(*plain(args), **plain(kwargs))
+    if isinstance(result, np.ndarray) and result.dtype.kind in "fc":
+        return wrap(tape, tape.record_constant(result))
+    return result
+
+
+def reached(value: Any) -> bool:
+    """Whether a traced array that depends on a parameter is found in nested arguments."""
+    if isinstance(value, dict):
+        return any(map(reached, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(reached, value))
+    return isinstance(value, Traced) and not value.node.constant
+
+
+def plain(value: Any) -> Any:
+    """Replace traced constants by their values in nested arguments."""
+    if not contains_traced(value):
+        return value
+    if isinstance(value, Traced):
+        return np.array(value.value)
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    return type(value)(map(plain, value))

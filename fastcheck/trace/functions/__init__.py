@@ -1,0 +1,10 @@
+"""Rules for NumPy's functions, one file a family; importing this package registers them all."""
+
+from fastcheck.trace.functions import contraction as contraction
+from fastcheck.trace.functions import indexing as indexing
+from fastcheck.trace.functions import join as join
+from fastcheck.trace.functions import linalg as linalg
+from fastcheck.trace.functions import making as making
+from fastcheck.trace.functions import reductions as reductions
+from fastcheck.trace.functions import selection as selection
+from fastcheck.trace.functions import shape as shape

@@ -1,0 +1,63 @@
+"""What the rules share: finding the tape, lifting plain data, reading axis arguments."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace.graph import Node, Primitive
+from fastcheck.trace.tape import Tape
+from fastcheck.trace.traced import Traced, as_node, wrap
+
+
+def tape_of(*values: Any) -> Tape:
+    """Return the tape of the first traced array among (nested) arguments."""
+    for value in values:
+        if isinstance(value, Traced):
+            return value.tape
+        if isinstance(value, (list, tuple)) and (found := _search(value)) is not None:
+            return found
+    raise TypeError("no traced array among the arguments")
+
+
+def _search(values: Any) -> Tape | None:
+    try:
+        return tape_of(*values)
+    except TypeError:
+        return None
+
+
+def lift(value: Any, tape: Tape) -> Traced:
+    """Return plain data as a traced constant; a traced array as it is."""
+    return value if isinstance(value, Traced) else wrap(tape, as_node(tape, value))
+
+
+def apply(primitive: Primitive, *values: Any, **params: Any) -> Traced:
+    """Record `primitive` on traced or plain operands."""
+    tape = tape_of(*values)
+    nodes = [as_node(tape, value) for value in values]
+    return wrap(tape, tape.apply(primitive, *nodes, **params))
+
+
+def record(primitive: Primitive, value: Any, *operands: Any, **params: Any) -> Traced:
+    """Record `primitive` with the value that NumPy itself gave."""
+    tape = tape_of(*operands)
+    nodes: tuple[Node, ...] = tuple(as_node(tape, operand) for operand in operands)
+    return wrap(tape, tape.record(primitive, nodes, params, value))
+
+
+def axis_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return an axis argument (None, an int, a tuple) as a tuple of axes from 0 to ndim − 1."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    return tuple(one_axis(one, ndim) for one in axes)
+
+
+def one_axis(axis: Any, ndim: int) -> int:
+    axis = operator.index(axis)
+    if not -ndim <= axis < ndim:
+        raise np.exceptions.AxisError(axis, ndim)
+    return axis % ndim

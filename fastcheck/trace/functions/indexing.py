@@ -1,0 +1,124 @@
+"""Functions that pick elements by index, and the scatter-add that undoes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace.functions.common import lift, one_axis, tape_of
+from fastcheck.trace.memory import positions
+from fastcheck.trace.primitives import ACCUMULATE_AT, INDEX
+from fastcheck.trace.registry import traced
+from fastcheck.trace.traced import Traced, as_node, plain_index
+
+
+@traced(np.take)
+def take(a: Any, indices: Any, axis: Any = None, mode: str = "raise") -> Any:
+    tape = tape_of(a, indices)
+    a = lift(a, tape)
+    if axis is None:
+        a, axis = a.ravel(), 0
+    axis = one_axis(axis, a.ndim)
+    indices = np.asarray(plain_index(tape, indices))
+    if mode != "raise":
+        size = a.shape[axis]
+        indices = indices % size if mode == "wrap" else np.clip(indices, 0, size - 1)
+    return a[(slice(None),) * axis + (indices,)]
+
+
+@traced(np.take_along_axis)
+def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
+    tape = tape_of(arr, indices)
+    arr = lift(arr, tape)
+    indices = np.asarray(plain_index(tape, indices))
+    if axis is None:
+        arr, axis = arr.ravel(), 0
+    return arr[along_axis(indices, one_axis(axis, arr.ndim), arr.shape)]
+
+
+def along_axis(indices: Any, axis: int, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the full index that pairs `indices` along `axis` with every other position."""
+    grids = np.ogrid[tuple(slice(n) for n in shape)]
+    return tuple(indices if one == axis else grid for one, grid in enumerate(grids))
+
+
+@traced(np.put_along_axis)
+def put_along_axis(arr: Traced, indices: Any, values: Any, axis: Any) -> None:
+    indices = np.asarray(plain_index(arr.tape, indices))
+    arr[along_axis(indices, one_axis(axis, arr.ndim), arr.shape)] = values
+
+
+@traced(np.compress)
+def compress(condition: Any, a: Any, axis: Any = None) -> Any:
+    return take(a, np.flatnonzero(plain_index(tape_of(condition, a), condition)), axis)
+
+
+@traced(np.extract)
+def extract(condition: Any, arr: Any) -> Any:
+    return compress(np.ravel(condition), np.ravel(arr))
+
+
+@traced(np.delete)
+def delete(arr: Traced, obj: Any, axis: Any = None) -> Any:
+    if axis is None:
+        arr, axis = arr.ravel(), 0
+    return take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis)
+
+
+@traced(np.diagonal)
+def diagonal(a: Traced, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    a = np.moveaxis(a, (axis1, axis2), (-2, -1))  # type: ignore[assignment]
+    rows, columns = a.shape[-2:]
+    first, second = np.arange(max(-offset, 0), rows), np.arange(max(offset, 0), columns)
+    length = min(len(first), len(second))
+    return a.derive(INDEX, index=(..., first[:length], second[:length]))
+
+
+@traced(np.trace)
+def trace(
+    a: Traced, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
+) -> Any:
+    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
+
+
+@traced(np.diag)
+def diag(v: Traced, k: int = 0) -> Any:
+    if v.ndim == 2:
+        return diagonal(v, k)
+    size = v.shape[0] + abs(k)
+    square: Any = lift(np.zeros((size, size)), v.tape)
+    spots = np.arange(v.shape[0])
+    square[spots + max(-k, 0), spots + max(k, 0)] = v
+    return square
+
+
+traced(np.diagflat)(lambda v, k=0: diag(np.ravel(v), k))
+
+
+@traced(np.nonzero)
+def nonzero(a: Traced) -> Any:
+    return np.nonzero(plain_index(a.tape, a != 0))
+
+
+traced(np.flatnonzero)(lambda a: np.flatnonzero(plain_index(a.tape, np.ravel(a) != 0)))
+traced(np.argwhere)(lambda a: np.argwhere(plain_index(a.tape, a != 0)))
+
+
+def accumulate_at(ufunc: np.ufunc, a: Any, index: Any, value: Any = None) -> None:
+    """np.add.at and np.subtract.at: unbuffered, so repeated indices add up."""
+    tape = tape_of(a, index, value)
+    if ufunc not in (np.add, np.subtract):
+        tape.refuse(f"np.{ufunc.__name__}.at", "write it with np.add.at or a loop")
+    if not isinstance(a, Traced):
+        tape.refuse(
+            "an ordinary array is accumulated into with traced values",
+            "make the array inside the loss with np.zeros(...)",
+        )
+    index = plain_index(tape, index)
+    value = value if ufunc is np.add else np.negative(value)
+    node = as_node(tape, value)
+    if a._steps:
+        where = positions(a._store, a._steps)[index]
+        index = np.unravel_index(where, a._store.node.shape)
+    a._store.replace(tape.apply(ACCUMULATE_AT, a._store.node, node, index=index))

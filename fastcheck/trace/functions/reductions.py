@@ -1,0 +1,231 @@
+"""Sums, products, extremes, and the statistics made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace.functions.common import apply, axis_tuple, lift, one_axis, tape_of
+from fastcheck.trace.graph import Primitive
+from fastcheck.trace.primitives import (
+    CUMSUM,
+    MAX,
+    MIN,
+    PROD,
+    SUM,
+    discrete_function,
+    opaque_function,
+)
+from fastcheck.trace.registry import traced
+from fastcheck.trace.traced import Traced
+
+_ABSENT = np._NoValue  # type: ignore[attr-defined]  # NumPy's own "not given"
+
+
+def _reduce(primitive: Primitive, a: Traced, axis: Any, keepdims: Any) -> Traced:
+    keepdims = False if keepdims is _ABSENT else bool(keepdims)
+    return apply(primitive, a, axes=axis_tuple(axis, a.ndim), keepdims=keepdims)
+
+
+def _masked(a: Traced, where: Any, neutral: float) -> Traced:
+    return a if where is True or where is _ABSENT else np.where(where, a, neutral)
+
+
+@traced(np.sum)
+def sum_(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    keepdims: Any = _ABSENT,
+    initial: Any = _ABSENT,
+    where: Any = True,
+) -> Any:
+    a = _masked(lift(a, tape_of(a, where)), where, 0.0)
+    if dtype is not None:
+        a = a.astype(dtype)
+    total = _reduce(SUM, a, axis, keepdims)
+    return total if initial is _ABSENT else total + initial
+
+
+@traced(np.prod)
+def prod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    keepdims: Any = _ABSENT,
+    initial: Any = _ABSENT,
+    where: Any = True,
+) -> Any:
+    a = _masked(lift(a, tape_of(a, where)), where, 1.0)
+    if dtype is not None:
+        a = a.astype(dtype)
+    product = _reduce(PROD, a, axis, keepdims)
+    return product if initial is _ABSENT else product * initial
+
+
+@traced(np.max, np.amax)
+def max_(
+    a: Any,
+    axis: Any = None,
+    keepdims: Any = _ABSENT,
+    initial: Any = _ABSENT,
+    where: Any = True,
+) -> Any:
+    a = _masked(lift(a, tape_of(a, where)), where, -np.inf)
+    largest = _reduce(MAX, a, axis, keepdims)
+    return largest if initial is _ABSENT else np.maximum(largest, initial)
+
+
+@traced(np.min, np.amin)
+def min_(
+    a: Any,
+    axis: Any = None,
+    keepdims: Any = _ABSENT,
+    initial: Any = _ABSENT,
+    where: Any = True,
+) -> Any:
+    a = _masked(lift(a, tape_of(a, where)), where, np.inf)
+    smallest = _reduce(MIN, a, axis, keepdims)
+    return smallest if initial is _ABSENT else np.minimum(smallest, initial)
+
+
+@traced(np.mean)
+def mean(
+    a: Any, axis: Any = None, dtype: Any = None, keepdims: Any = _ABSENT, where: Any = True
+) -> Any:
+    a = lift(a, tape_of(a, where))
+    if where is True or where is _ABSENT:
+        count: Any = _count(a, axis)
+    else:
+        kept = np.broadcast_to(np.asarray(where), a.shape)
+        count = np.sum(kept, axis=axis, keepdims=keepdims is True)
+    return sum_(a, axis, dtype, keepdims, where=where) / count
+
+
+def _count(a: Traced, axis: Any) -> int:
+    return int(np.prod([a.shape[one] for one in axis_tuple(axis, a.ndim)], dtype=np.int64))
+
+
+@traced(np.var)
+def var(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    ddof: float = 0,
+    keepdims: Any = _ABSENT,
+    where: Any = True,
+    mean: Any = _ABSENT,
+    correction: Any = _ABSENT,
+) -> Any:
+    ddof = ddof if correction is _ABSENT else correction
+    if where is not True and where is not _ABSENT:
+        raise TypeError("var and std with where= are not traced; select the elements first")
+    centre = np.mean(a, axis=axis, keepdims=True) if mean is _ABSENT else mean
+    return sum_(np.square(a - centre), axis, dtype, keepdims) / (_count(a, axis) - ddof)
+
+
+@traced(np.std)
+def std(a: Any, *args: Any, **kwargs: Any) -> Any:
+    return np.sqrt(var(a, *args, **kwargs))
+
+
+@traced(np.average)
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
+) -> Any:
+    if returned:
+        raise TypeError("np.average(..., returned=True) is not traced; sum the weights yourself")
+    if weights is None:
+        return np.mean(a, axis=axis, keepdims=keepdims)
+    if np.shape(weights) != np.shape(a):  # one weight a slice along `axis`
+        trailing = np.ndim(a) - 1 - one_axis(axis, np.ndim(a))
+        weights = np.reshape(weights, np.shape(weights) + (1,) * trailing)
+        weights = np.broadcast_to(weights, np.shape(a))
+    total = np.sum(weights, axis=axis, keepdims=keepdims)
+    return np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+
+
+@traced(np.ptp)
+def ptp(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    return max_(a, axis, keepdims) - min_(a, axis, keepdims)
+
+
+@traced(np.cumsum)
+def cumsum(a: Any, axis: Any = None, dtype: Any = None) -> Any:
+    a = a.ravel() if axis is None else a
+    return apply(CUMSUM, a, axis=one_axis(0 if axis is None else axis, a.ndim))
+
+
+@traced(np.diff)
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _ABSENT, append: Any = _ABSENT) -> Any:
+    if prepend is not _ABSENT or append is not _ABSENT:
+        raise TypeError("np.diff with prepend= or append= is not traced; concatenate first")
+    axis = one_axis(axis, a.ndim)
+    for _ in range(n):
+        whole = [slice(None)] * a.ndim
+        later, earlier = list(whole), list(whole)
+        later[axis], earlier[axis] = slice(1, None), slice(None, -1)
+        a = a[tuple(later)] - a[tuple(earlier)]
+    return a
+
+
+_CUMPROD = opaque_function("cumprod", lambda x, axis: np.cumprod(x, axis=axis))
+_ARGMAX = discrete_function("argmax", lambda x, axis, keepdims: np.argmax(x, axis, keepdims=keepdims))
+_ARGMIN = discrete_function("argmin", lambda x, axis, keepdims: np.argmin(x, axis, keepdims=keepdims))
+_ARGSORT = discrete_function("argsort", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
+_ANY = discrete_function("any", lambda x, axis, keepdims: np.any(x, axis=axis, keepdims=keepdims))
+_ALL = discrete_function("all", lambda x, axis, keepdims: np.all(x, axis=axis, keepdims=keepdims))
+_COUNT = discrete_function("count_nonzero", lambda x, axis: np.asarray(np.count_nonzero(x, axis=axis)))
+
+
+@traced(np.cumprod)
+def cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Any:
+    a = a.ravel() if axis is None else a
+    return apply(_CUMPROD, a, axis=one_axis(0 if axis is None else axis, a.ndim))
+
+
+@traced(np.argmax)
+def argmax(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
+    return apply(_ARGMAX, a, axis=axis, keepdims=keepdims is True)
+
+
+@traced(np.argmin)
+def argmin(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
+    return apply(_ARGMIN, a, axis=axis, keepdims=keepdims is True)
+
+
+@traced(np.any)
+def any_(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    return apply(_ANY, a, axis=axis, keepdims=keepdims is True)
+
+
+@traced(np.all)
+def all_(a: Any, axis: Any = None, keepdims: Any = False) -> Any:
+    return apply(_ALL, a, axis=axis, keepdims=keepdims is True)
+
+
+@traced(np.count_nonzero)
+def count_nonzero(a: Any, axis: Any = None) -> Any:
+    return apply(_COUNT, a, axis=axis)
+
+
+@traced(np.argsort)
+def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
+    return apply(_ARGSORT, a, axis=axis)
+
+
+@traced(np.sort)
+def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
+    if axis is None:
+        a, axis = a.ravel(), 0
+    return np.take_along_axis(a, argsort(a, axis), axis)
+
+
+@traced(np.median)
+def median(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    if isinstance(axis, tuple) or keepdims:
+        raise TypeError("np.median is traced for one axis without keepdims")
+    ordered = np.moveaxis(sort(a, axis), 0 if axis is None else axis, 0)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

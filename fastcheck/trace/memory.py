@@ -1,0 +1,75 @@
+"""What memory is to traced arrays: views share a store, and a write moves the whole store on.
+
+NumPy's views see each other's writes. Here every array that owns its memory is a `Store` holding
+the node of its present contents; a view is a store plus the structural steps that lead from it. A
+write makes a new node for the whole store, and every view of it finds its own contents afresh.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcheck.trace.graph import Node, Primitive
+from fastcheck.trace.primitives import WRITE
+from fastcheck.trace.tape import Tape
+
+Step = tuple[Primitive, dict[str, Any]]
+
+
+class Store:
+    """Memory that traced arrays share: the node of its contents, and how often it was written."""
+
+    __slots__ = ("_node", "_scratch", "exported", "tape", "version")
+
+    def __init__(self, tape: Tape, node: Node) -> None:
+        self.tape = tape
+        self.version = 0
+        self.exported = False
+        self._node: Node = node
+        self._scratch: NDArray[Any] | None = None
+
+    @property
+    def node(self) -> Node:
+        if self._scratch is not None:
+            self._node = self.tape.record_constant(self._scratch)
+            self._scratch = None
+        return self._node
+
+    def replace(self, node: Node) -> None:
+        """Give the store new contents."""
+        self._refuse_if_exported()
+        self._scratch = None
+        self._node = node
+        self.version += 1
+
+    def write(self, index: Any, value: Node) -> None:
+        """Write `value` at `index` of the whole store."""
+        self._refuse_if_exported()
+        if self._scratch is not None and value.constant:
+            self._scratch[index] = value.value
+        elif self._node.constant and value.constant:
+            # Nobody has seen this copy yet, so a run of constant writes can share it.
+            self._scratch = np.array(self.node.value, order="K")
+            self._scratch[index] = value.value
+        else:
+            self._node = self.tape.apply(WRITE, self.node, value, index=index)
+        self.version += 1
+
+    def _refuse_if_exported(self) -> None:
+        if self.exported:
+            self.tape.refuse(
+                "an array is written to after code outside NumPy's protocols read it",
+                "write before handing the array on, or hand on a copy",
+            )
+
+
+def positions(store: Store, steps: tuple[Step, ...]) -> NDArray[np.int64]:
+    """Return where in the flat (C order) store each element of a view lies."""
+    shape = store.node.shape
+    flat: NDArray[np.int64] = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+    for primitive, params in steps:
+        flat = primitive.evaluate(flat, **params)
+    return flat

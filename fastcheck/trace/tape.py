@@ -1,0 +1,122 @@
+"""The tape that a trace writes: nodes, constants, guards, and refusals."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcheck.errors import FastcheckError
+from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primitive
+from fastcheck.trace.source import user_line
+
+
+class Untraceable(FastcheckError):
+    """The forward pass does something that cannot be traced faithfully."""
+
+
+class UntraceableAttribute(Untraceable, AttributeError):
+    """An attribute that a traced array does not have (an AttributeError, so `hasattr` works)."""
+
+
+class Tape:
+    """Collects the graph of the forward pass that is being traced.
+
+    `refusal` keeps the first thing that could not be traced, so that user code which swallows the
+    exception cannot turn a broken trace into a trusted one.
+    """
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.refusal: str | None = None
+        self.closed = False
+        self._read_out: list[tuple[float, Guard]] = []
+        self._constants: dict[int, tuple[NDArray[Any], Node]] = {}
+
+    def parameter(self, name: str, value: NDArray[Any]) -> Node:
+        node = self._add(PARAMETER, (), {"name": name}, value, frozenset([name]))
+        self.graph.parameters[name] = node
+        return node
+
+    def constant(self, value: Any) -> Node:
+        """Return a node for plain data, sharing one node among uses of the same unchanged array."""
+        if not isinstance(value, np.ndarray):
+            return self._add(CONSTANT, (), {}, np.asarray(value), frozenset())
+        known = self._constants.get(id(value))
+        if known is not None:
+            original, node = known
+            if original is value and _identical(node.value, value):
+                return node
+        # A private copy: the user may write into the array later in the same forward pass.
+        node = self._add(CONSTANT, (), {}, value.copy(order="K"), frozenset())
+        self._constants[id(value)] = (value, node)
+        return node
+
+    def apply(self, primitive: Primitive, *operands: Node, **params: Any) -> Node:
+        """Record `primitive` on `operands`; computed from constants alone, it is a constant."""
+        with np.errstate(all="ignore"):
+            value = primitive.evaluate(*[operand.value for operand in operands], **params)
+        return self.record(primitive, operands, params, value)
+
+    def record(
+        self, primitive: Primitive, operands: tuple[Node, ...], params: Any, value: NDArray[Any]
+    ) -> Node:
+        """Record `primitive` with the value that the user's own NumPy call gave."""
+        tensors: frozenset[str] = frozenset().union(*[operand.tensors for operand in operands])
+        if not tensors:
+            return self._add(CONSTANT, (), {}, value, tensors)
+        return self._add(primitive, operands, params, value, tensors)
+
+    def record_constant(self, value: NDArray[Any]) -> Node:
+        """Record data that nothing else will write to, without copying it."""
+        return self._add(CONSTANT, (), {}, value, frozenset())
+
+    def guard(self, node: Node, action: str) -> None:
+        """Note that Python acted on the value of `node`."""
+        if not node.constant:
+            self.graph.guards.append(Guard(node, action, user_line()))
+
+    def read_out(self, number: float, node: Node) -> float:
+        """Hand out a plain float; `settle` decides what that meant.
+
+        `float(x)` returns the very object that `__float__` gave, so a loss that ends in
+        `return float(cost)` is recognised by identity. Any other float that left the trace may
+        have come back as a constant, and holds only while its node keeps its value.
+        """
+        if not node.constant:
+            self._read_out.append((number, Guard(node, "a number read from it", user_line())))
+        return number
+
+    def settle(self, result: object) -> Node | None:
+        """Turn the floats that were read out into guards, but for the one that is the result."""
+        found = next((guard.node for number, guard in self._read_out if number is result), None)
+        output = found if found is not None else getattr(result, "node", None)
+        # Reading the loss itself (a log, a history) cannot have changed how it was computed.
+        self.graph.guards += [guard for _, guard in self._read_out if guard.node is not output]
+        return found
+
+    def refuse(self, what: str, remedy: str) -> NoReturn:
+        """Stop the trace, saying what cannot be traced, where, and what to write instead."""
+        message = f"{what} ({user_line()}); {remedy}"
+        self.refusal = self.refusal or message
+        raise Untraceable(message)
+
+    def _add(
+        self,
+        primitive: Primitive,
+        operands: tuple[Node, ...],
+        params: Any,
+        value: NDArray[Any],
+        tensors: frozenset[str],
+    ) -> Node:
+        node = Node(len(self.graph.nodes), primitive, operands, params, value, tensors, user_line())
+        self.graph.nodes.append(node)
+        return node
+
+
+def _identical(a: NDArray[Any], b: NDArray[Any]) -> bool:
+    """Equal bit for bit, NaN included (`array_equal` would call NaN different from itself)."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))

@@ -1,0 +1,333 @@
+"""The array that user code sees while it is traced.
+
+`Traced` is a duck array, not a subclass of ndarray: a subclass slips silently through C code, a
+duck array either speaks NumPy's protocols or is refused. It carries the real value at θ, so shapes,
+branches and prints come out as they would, and the node of the graph that computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcheck.trace.graph import Node, Primitive
+from fastcheck.trace.memory import Step, Store, positions
+from fastcheck.trace.primitives import (
+    BROADCAST,
+    CAST,
+    INDEX,
+    RESHAPE,
+    STRUCTURAL,
+    TRANSPOSE,
+    WHERE,
+)
+from fastcheck.trace.tape import Tape, UntraceableAttribute
+
+
+class Traced:
+    """A NumPy array, or scalar, whose every operation is recorded."""
+
+    __slots__ = ("_node", "_seen", "_steps", "_store")
+    __hash__ = None  # type: ignore[assignment]  # like ndarray
+    __array_priority__ = 1000.0
+
+    def __init__(self, store: Store, steps: tuple[Step, ...] = ()) -> None:
+        self._store = store
+        self._steps = steps
+        self._seen = -1
+        self._node: Node | None = None
+
+    # -- what the graph side needs ----------------------------------------------------------------
+
+    @property
+    def tape(self) -> Tape:
+        return self._store.tape
+
+    @property
+    def node(self) -> Node:
+        """The node of the array's present contents."""
+        if not self._steps:
+            return self._store.node
+        if self._node is None or self._seen != self._store.version:
+            node = self._store.node
+            for primitive, params in self._steps:
+                node = self.tape.apply(primitive, node, **params)
+            self._node, self._seen = node, self._store.version
+        return self._node
+
+    @property
+    def value(self) -> Any:
+        """The value at θ, as NumPy gave it."""
+        return self.node.value
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether NumPy would have given a scalar, which cannot be written to."""
+        return not isinstance(self.node.value, np.ndarray)
+
+    def derive(self, primitive: Primitive, **params: Any) -> Traced:
+        """Apply a structural primitive; where NumPy gives a view, so does this."""
+        node = self.tape.apply(primitive, self.node, **params)
+        if (
+            primitive in STRUCTURAL
+            and isinstance(node.value, np.ndarray)
+            and np.may_share_memory(node.value, self.node.value)
+        ):
+            view = Traced(self._store, (*self._steps, (primitive, params)))
+            view._node, view._seen = node, self._store.version
+            return view
+        return wrap(self.tape, node)
+
+    def assign(self, value: Traced) -> Traced:
+        """Overwrite the whole array, as `out=` and `+=` do: the shape and dtype stay."""
+        node = value.node
+        if node.shape != self.shape:
+            np.broadcast_to(np.empty(node.shape), self.shape)  # raises NumPy's own error
+            node = value.tape.apply(BROADCAST, node, shape=self.shape)
+        if node.value.dtype != self.dtype:
+            if not np.can_cast(node.value.dtype, self.dtype, casting="same_kind"):
+                raise TypeError(
+                    f"Cannot cast output from dtype {node.value.dtype} to dtype {self.dtype}"
+                )
+            node = self.tape.apply(CAST, node, dtype=self.dtype)
+        if self._steps:
+            where = positions(self._store, self._steps)
+            self._store.write(np.unravel_index(where, self._store.node.shape), node)
+        else:
+            self._store.replace(node)
+        return self
+
+    # -- NumPy's protocols ------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        from fastcheck.trace.dispatch import call_ufunc  # the two know each other
+
+        return call_ufunc(self.tape, ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        from fastcheck.trace.dispatch import call_function
+
+        return call_function(self.tape, func, args, kwargs)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if not self.node.constant:
+            self.tape.refuse(
+                "a traced array is turned into an ordinary one, which would lose the trace",
+                "use NumPy functions of the array itself; give arrays that collect results the "
+                "form np.zeros(...) inside the loss",
+            )
+        self._store.exported = True
+        plain = np.array(self.node.value, dtype=dtype)
+        plain.flags.writeable = False
+        return plain
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return np
+
+    # -- shape and type ---------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.node.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.node.ndim
+
+    @property
+    def size(self) -> int:
+        return int(self.node.value.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        dtype: np.dtype[Any] = self.node.value.dtype
+        return dtype
+
+    @property
+    def itemsize(self) -> int:
+        return int(self.node.value.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.node.value.nbytes)
+
+    @property
+    def flags(self) -> Any:
+        return self.node.value.flags
+
+    @property
+    def T(self) -> Traced:
+        return self.derive(TRANSPOSE, axes=tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> Traced:
+        return self.swapaxes(-1, -2)  # type: ignore[no-any-return]  # from the method table
+
+    @property
+    def real(self) -> Traced:
+        return self
+
+    @property
+    def flat(self) -> Any:
+        return iter(self.derive(RESHAPE, shape=(-1,)))
+
+    def __len__(self) -> int:
+        return len(self.node.value)
+
+    def __iter__(self) -> Iterator[Traced]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d array")
+        return (self[i] for i in range(len(self)))
+
+    # -- reading values out into Python -----------------------------------------------------------
+
+    def __float__(self) -> float:
+        return self.tape.read_out(float(self.value), self.node)
+
+    def __complex__(self) -> complex:
+        return complex(float(self))
+
+    def __bool__(self) -> bool:
+        truth = bool(self.value)
+        mask = self if self.dtype == bool else self != 0
+        self.tape.guard(mask.node, "a branch")
+        return truth
+
+    def __int__(self) -> int:
+        whole = int(self.value)
+        self.tape.guard(np.trunc(self).node, "an integer read from it")  # type: ignore[call-overload]
+        return whole
+
+    def __index__(self) -> int:
+        whole = self.value.__index__()
+        self.tape.guard(self.node, "an index")
+        return int(whole)
+
+    def __contains__(self, item: Any) -> bool:
+        return bool((self == item).any())
+
+    def item(self, *args: Any) -> Traced:
+        """Return one element; it stays traced, so that `loss.item() + penalty` does too."""
+        if not args:
+            if self.size != 1:
+                raise ValueError("can only convert an array of size 1 to a Python scalar")
+            return self.derive(RESHAPE, shape=())[()]
+        return self[args[0] if isinstance(args[0], tuple) else np.unravel_index(args[0], self.shape)]
+
+    def tolist(self) -> Any:
+        return [row.tolist() for row in self] if self.ndim else self
+
+    def __repr__(self) -> str:
+        return f"traced {self.value!r}"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)
+
+    # -- indexing ---------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Traced:
+        return self.derive(INDEX, index=plain_index(self.tape, index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if self.is_scalar:
+            raise TypeError("'numpy.float64' object does not support item assignment")
+        node = as_node(self.tape, value)
+        mask = index.node if isinstance(index, Traced) else None
+        if mask is not None and not mask.constant and mask.value.dtype == bool:
+            self._write_masked(mask, node)
+            return
+        if self._steps or mask is None or not mask.constant:
+            index = plain_index(self.tape, index)
+        else:
+            index = np.array(mask.value)
+        if self._steps:
+            where = positions(self._store, self._steps)[index]
+            index = np.unravel_index(where, self._store.node.shape)
+        self._store.write(index, node)
+
+    def _write_masked(self, mask: Node, value: Node) -> None:
+        """`x[mask] = v` with a mask that moves with the parameters."""
+        if value.value.size != 1 or mask.shape != self.shape:
+            self.tape.refuse(
+                "an array is assigned through a traced mask",
+                "write np.where(mask, values, x) with values of x's shape",
+            )
+        scalar = self.tape.apply(RESHAPE, value, shape=())
+        chosen = self.tape.apply(WHERE, mask, scalar, self.node)
+        self.assign(wrap(self.tape, chosen))
+
+    # -- copies -----------------------------------------------------------------------------------
+
+    def copy(self, order: str = "C") -> Traced:
+        if not self._steps and self._store.node.constant:
+            return wrap(self.tape, self.tape.record_constant(np.array(self.value, order="K")))
+        return wrap(self.tape, self.node)
+
+    def __copy__(self) -> Traced:
+        return self.copy()
+
+    def __deepcopy__(self, memo: Any) -> Traced:
+        return self.copy()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        self.tape.refuse("a traced array is pickled", "keep pickling out of the loss")
+
+    def astype(self, dtype: Any, *_: Any, **__: Any) -> Traced:
+        return wrap(self.tape, self.tape.apply(CAST, self.node, dtype=np.dtype(dtype)))
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"a traced array has no attribute {name!r}")
+        raise UntraceableAttribute(
+            f"ndarray.{name} cannot be traced; use a NumPy function of the array instead"
+        )
+
+
+def wrap(tape: Tape, node: Node) -> Traced:
+    """Return a traced array that owns its contents."""
+    return Traced(Store(tape, node))
+
+
+def as_node(tape: Tape, value: Any) -> Node:
+    """Return the node of a traced array, or a constant node of plain data."""
+    if isinstance(value, Traced):
+        return value.node
+    if isinstance(value, (list, tuple)) and contains_traced(value):
+        from fastcheck.trace.functions.join import stack_nested
+
+        return stack_nested(value).node
+    return tape.constant(value)
+
+
+def contains_traced(value: Any) -> bool:
+    """Whether a traced array is found in nested lists, tuples and dicts."""
+    if isinstance(value, dict):
+        return any(map(contains_traced, value.values()))
+    return isinstance(value, Traced) or (
+        isinstance(value, (list, tuple)) and any(map(contains_traced, value))
+    )
+
+
+def plain_index(tape: Tape, index: Any) -> Any:
+    """Return an index of plain data; reading a traced index out of the trace leaves a guard."""
+    if isinstance(index, tuple):
+        return tuple(plain_index(tape, part) for part in index)
+    if isinstance(index, Traced):
+        tape.guard(index.node, "an index")
+        return np.array(index.value)
+    if isinstance(index, list):
+        if any(isinstance(part, Traced) for part in index):
+            return np.array([plain_index(tape, part) for part in index])
+        return np.asarray(index)
+    if isinstance(index, np.ndarray):
+        return index.copy()  # the user may write into it later
+    return index

@@ -1,0 +1,79 @@
+"""Run the user's loss once on traced parameters and keep the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastcheck.params import ParamTree
+from fastcheck.trace import operators as operators  # gives Traced its methods
+from fastcheck.trace.functions.making import traced_makers
+from fastcheck.trace.graph import Graph, Node
+from fastcheck.trace.primitives import RESHAPE
+from fastcheck.trace.tape import Tape, Untraceable
+from fastcheck.trace.traced import Traced, wrap
+
+
+def trace(loss: Callable[[Any], Any], tree: ParamTree) -> Graph:
+    """Trace `loss` at the parameters of `tree`.
+
+    Parameters
+    ----------
+    loss : callable
+        The user's function of one parameter tree.
+    tree : ParamTree
+        The parameters; their float64 values become the inputs of the graph.
+
+    Returns
+    -------
+    Graph
+        Every operation between the parameters and the loss, and its value at θ.
+
+    Raises
+    ------
+    Untraceable
+        When anything on the way cannot be traced faithfully: which function, on which line of the
+        user's code, and what to write instead.
+    """
+    tape = Tape()
+    leaves = {
+        tensor.name: _parameter(tape, tensor.name, tensor.value, tensor.scalar) for tensor in tree
+    }
+    try:
+        with traced_makers(tape), np.errstate(all="ignore"):
+            result = loss(tree.build(leaves))
+            tape.graph.output = _output(tape, result)
+    except Untraceable:
+        raise
+    except Exception as error:
+        raise Untraceable(
+            tape.refusal or f"the forward pass cannot run on traced arrays: {_oneline(error)}"
+        ) from error
+    finally:
+        tape.closed = True
+    if tape.refusal is not None:
+        raise Untraceable(tape.refusal)
+    return tape.graph
+
+
+def _parameter(tape: Tape, name: str, value: Any, scalar: bool) -> Traced:
+    return wrap(tape, tape.parameter(name, value[()] if scalar else value.copy(order="K")))
+
+
+def _output(tape: Tape, result: Any) -> Node:
+    """Find the node of what the loss returned."""
+    read_out = tape.settle(result)
+    if isinstance(result, Traced):
+        read_out = result.node
+    if read_out is None:
+        # A plain number: every parameter has been left behind, or was never used.
+        return tape.constant(np.asarray(result, dtype=np.float64))
+    if read_out.value.size != 1:
+        raise Untraceable(f"the loss has shape {read_out.shape}, not one number")
+    return read_out if read_out.ndim == 0 else tape.apply(RESHAPE, read_out, shape=())
+
+
+def _oneline(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
