@@ -1,0 +1,228 @@
+"""Sums of products. Pins make them cheap: a pinned contracted axis is an outer product.
+
+δ(AB) = δA·B + A·δB + δA·δB. In each term a pinned label is a fixed position per copy: the constant
+operand is gathered there, the label leaves the sum, and the output stays pinned where the label
+goes on. What is left is one batched matrix product.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastcheck.differences.context import Context
+from fastcheck.differences.delta import Array, Delta, Pin, unpin
+from fastcheck.differences.rules import Deltas, rule
+from fastcheck.trace.graph import Node
+from fastcheck.trace.primitives import CONTRACT
+
+Labels = tuple[int, ...]
+COPY = -1
+"""The label of the copy axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """An array with a label an axis; COPY, if present, is the first."""
+
+    array: Array
+    labels: Labels
+
+
+@rule(CONTRACT)
+def _contract(context: Context, node: Node, deltas: Deltas) -> Delta | None:
+    left, right, out = node.params["labels"]
+    (a, b), (da, db) = node.operands, deltas
+    terms = []
+    if da is not None:
+        terms.append(_with_constant(context, da, left, b, right, out, a.shape))
+    if db is not None:
+        terms.append(_with_constant(context, db, right, a, left, out, b.shape))
+    if da is not None and db is not None:
+        terms.append(_both(context, da, left, a.shape, db, right, b.shape, out))
+    total = terms[0]
+    for term in terms[1:]:
+        total = _plus(context.xp, total, term, node.shape)
+    return total
+
+
+def _plus(xp: Any, one: Delta, other: Delta, shape: tuple[int, ...]) -> Delta:
+    if one.pins.keys() == other.pins.keys() and all(
+        pin.same_as(other.pins[axis]) for axis, pin in one.pins.items()
+    ):
+        return Delta(one.values + other.values, one.pins)
+    return Delta(unpin(xp, one, shape).values + unpin(xp, other, shape).values, {})
+
+
+def _with_constant(
+    context: Context,
+    delta: Delta,
+    labels: Labels,
+    other: Node,
+    other_labels: Labels,
+    out: Labels,
+    shape: tuple[int, ...],
+) -> Delta:
+    """Contract a difference with an operand that no copy changes."""
+    bases = context.bases
+    pins = {labels[axis]: pin for axis, pin in delta.pins.items()}
+    value = bases.value(other)
+    constant = _at_pins(bases, value, other_labels, pins)
+    moving = _unpinned(delta, labels)
+    sizes = dict(zip(labels, shape, strict=True)) | dict(
+        zip(other_labels, value.shape, strict=True)
+    )
+    return _product(context.xp, moving, constant, pins, out, sizes)
+
+
+def _at_pins(bases: Any, value: Array, labels: Labels, pins: dict[int, Pin]) -> Term:
+    """Gather a constant operand at the labels that are pinned in the other."""
+    axes = {axis: pins[label] for axis, label in enumerate(labels) if label in pins}
+    taken = bases.gather(value, axes)
+    kept = [axis for axis in range(value.ndim) if axis not in axes]
+    array = taken.reshape(taken.shape[:1] + tuple(taken.shape[axis + 1] for axis in kept))
+    rest = tuple(labels[axis] for axis in kept)
+    return Term(array[0], rest) if array.shape[0] == 1 else Term(array, (COPY, *rest))
+
+
+def _unpinned(delta: Delta, labels: Labels) -> Term:
+    """Drop the pinned axes, which have size 1."""
+    kept = [axis for axis in range(len(labels)) if axis not in delta.pins]
+    shape = delta.values.shape[:1] + tuple(delta.values.shape[axis + 1] for axis in kept)
+    return Term(delta.values.reshape(shape), (COPY, *[labels[axis] for axis in kept]))
+
+
+def _both(
+    context: Context,
+    da: Delta,
+    left: Labels,
+    a_shape: tuple[int, ...],
+    db: Delta,
+    right: Labels,
+    b_shape: tuple[int, ...],
+    out: Labels,
+) -> Delta:
+    """Contract two differences, copy by copy (θ perturbed in both, as in x @ x.T)."""
+    xp = context.xp
+    da, db = unpin(xp, da, a_shape), unpin(xp, db, b_shape)
+    sizes = dict(zip(left, a_shape, strict=True)) | dict(zip(right, b_shape, strict=True))
+    one, other = Term(da.values, (COPY, *left)), Term(db.values, (COPY, *right))
+    return _product(xp, one, other, {}, out, sizes)
+
+
+def _product(
+    xp: Any, moving: Term, other: Term, pins: dict[int, Pin], out: Labels, sizes: dict[int, int]
+) -> Delta:
+    """Contract two terms into the output's labels, with its pinned labels as size-1 axes."""
+    wanted = tuple(label for label in out if label not in pins)
+    moving, other, factor = _settle_constant_axes(xp, moving, other, wanted, sizes)
+    result = contract(xp, moving, other, (COPY, *wanted))
+    if factor != 1:
+        result = result * factor
+    dims, kept = [result.shape[0]], iter(result.shape[1:])
+    dims += [1 if label in pins else next(kept) for label in out]
+    out_pins = {axis: pins[label] for axis, label in enumerate(out) if label in pins}
+    return Delta(result.reshape(dims), {a: p for a, p in out_pins.items() if sizes[out[a]] > 1})
+
+
+def _settle_constant_axes(
+    xp: Any, moving: Term, other: Term, wanted: Labels, sizes: dict[int, int]
+) -> tuple[Term, Term, int]:
+    """Deal with axes along which a difference is the same (size 1 for a longer label).
+
+    Summed over, such an axis sums the other operand, or multiplies by its length; in the output it
+    is left to broadcasting.
+    """
+    factor = 1
+    terms = [moving, other]
+    for place in (0, 1):
+        for label in terms[place].labels:
+            if label == COPY or sizes[label] == 1:
+                continue
+            mine, partner = terms[place], terms[1 - place]
+            axis = mine.labels.index(label)
+            if mine.array.shape[axis] != 1:
+                continue
+            if label not in wanted and label not in partner.labels:
+                factor *= sizes[label]
+            elif label not in wanted and partner.array.shape[partner.labels.index(label)] == 1:
+                factor *= sizes[label]
+                terms[1 - place] = _without(partner, label)
+            elif label not in wanted:
+                terms[1 - place] = _summed(partner, label)
+            elif label not in partner.labels:
+                continue  # it stays size 1 in the output
+            terms[place] = _without(mine, label)
+    return terms[0], terms[1], factor
+
+
+def _without(term: Term, label: int) -> Term:
+    axis = term.labels.index(label)
+    shape = term.array.shape[:axis] + term.array.shape[axis + 1 :]
+    return Term(term.array.reshape(shape), term.labels[:axis] + term.labels[axis + 1 :])
+
+
+def _summed(term: Term, label: int) -> Term:
+    axis = term.labels.index(label)
+    return Term(term.array.sum(axis=axis), term.labels[:axis] + term.labels[axis + 1 :])
+
+
+def contract(xp: Any, a: Term, b: Term, out: Labels) -> Array:
+    """Sum a·b over the labels that `out` does not name, as one (batched) matrix product.
+
+    Axes are sorted into batch (in both and out), rows (only in a), columns (only in b) and inner
+    (in both, summed). Labels of one operand alone that are not in `out` are summed beforehand.
+    """
+    a = _sum_alone(a, b, out)
+    b = _sum_alone(b, a, out)
+    batch = [label for label in out if label in a.labels and label in b.labels]
+    inner = [label for label in a.labels if label in b.labels and label not in out]
+    rows = [label for label in out if label in a.labels and label not in b.labels]
+    columns = [label for label in out if label in b.labels and label not in a.labels]
+    if not inner:
+        return _broadcast_product(xp, a, b, out)
+    left = _arranged(xp, a, [batch, rows, inner])
+    right = _arranged(xp, b, [batch, inner, columns])
+    n_batch = len(batch)
+    row_shape = left.shape[n_batch : n_batch + len(rows)]
+    column_shape = right.shape[n_batch + len(inner) :]
+    batch_shape = left.shape[:n_batch]
+    size = _size(left.shape[n_batch + len(rows) :])
+    product = xp.matmul(
+        left.reshape((*batch_shape, _size(row_shape), size)),
+        right.reshape((*batch_shape, size, _size(column_shape))),
+    ).reshape((*batch_shape, *row_shape, *column_shape))
+    order = [*batch, *rows, *columns]
+    return xp.transpose(product, [order.index(label) for label in out])
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    total = 1
+    for n in shape:
+        total *= n
+    return total
+
+
+def _sum_alone(term: Term, partner: Term, out: Labels) -> Term:
+    for label in term.labels:
+        if label not in out and label not in partner.labels:
+            term = _summed(term, label)
+    return term
+
+
+def _arranged(xp: Any, term: Term, groups: list[list[int]]) -> Array:
+    return xp.transpose(term.array, [term.labels.index(x) for group in groups for x in group])
+
+
+def _broadcast_product(xp: Any, a: Term, b: Term, out: Labels) -> Array:
+    """No label is summed: an outer product, axes lined up in the output's order."""
+    return _lined_up(xp, a, out) * _lined_up(xp, b, out)
+
+
+def _lined_up(xp: Any, term: Term, out: Labels) -> Array:
+    present = [label for label in out if label in term.labels]
+    array = _arranged(xp, term, [present])
+    sizes = iter(array.shape)
+    return array.reshape([next(sizes) if label in term.labels else 1 for label in out])
+
+

@@ -1,0 +1,116 @@
+"""Stacks of perturbed copies, held as differences from the base value and pinned where they can be.
+
+A stack of B copies of an array of shape (n₀, n₁, …) is its value at θ, held once, and a `Delta`: a
+difference per copy. A copy that differs in one position only along an axis is *pinned* there: the
+axis has size 1 in `values` and a `Pin` says which position each copy differs in (it is zero
+elsewhere). An axis of size 1 without a pin means that the difference is the same all along it.
+
+So one perturbed weight per copy costs B numbers, not B matrices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Array = Any  # an array of the namespace in use: NumPy's or CuPy's
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Pin:
+    """The position along one axis in which each copy differs.
+
+    `single` is that position when it is the same for all copies, which saves the gathers.
+    """
+
+    index: Array
+    single: int | None = None
+
+    @classmethod
+    def of(cls, index: Array) -> Pin:
+        """Pin at `index`, (B,) integers."""
+        first = int(index[0])
+        return cls(index, first if bool((index == first).all()) else None)
+
+    def same_as(self, other: Pin) -> bool:
+        """Whether both pin every copy at the same position."""
+        if self is other or self.index is other.index:
+            return True
+        if self.single is not None or other.single is not None:
+            return self.single == other.single
+        return bool((self.index == other.index).all())
+
+
+Pins = dict[int, Pin]
+
+
+@dataclass(frozen=True, eq=False)
+class Delta:
+    """The difference of B copies from the base value.
+
+    Attributes
+    ----------
+    values : (B, d₀, d₁, …)
+        Each dᵢ is the axis's full size, or 1: pinned, or the same along the axis.
+    pins : dict of int to Pin
+        The pinned axes of the array (the copy axis not counted). Axes of size 1 have no pin.
+    """
+
+    values: Array
+    pins: Pins
+
+    def with_values(self, values: Array) -> Delta:
+        return Delta(values, self.pins)
+
+
+def unpin(xp: Any, delta: Delta, shape: Shape, axes: Any = None) -> Delta:
+    """Write out pinned axes (all of them, or those in `axes`), zero but where the pin was."""
+    values, pins = delta.values, dict(delta.pins)
+    for axis in sorted(delta.pins):
+        if axes is not None and axis not in axes:
+            continue
+        pin = pins.pop(axis)
+        full = xp.zeros((*values.shape[: axis + 1], shape[axis], *values.shape[axis + 2 :]), values.dtype)
+        if pin.single is not None:
+            full[(slice(None),) * (axis + 1) + (slice(pin.single, pin.single + 1),)] = values
+        else:
+            copies = xp.arange(values.shape[0])
+            xp.moveaxis(full, axis + 1, 1)[copies, pin.index] = xp.moveaxis(values, axis + 1, 1)[:, 0]
+        values = full
+    return Delta(values, pins)
+
+
+def spread(xp: Any, delta: Delta, shape: Shape) -> Array:
+    """Return the difference as a plain (B, *shape) array (read-only where it repeats)."""
+    values = unpin(xp, delta, shape).values
+    full = (values.shape[0], *shape)
+    return values if values.shape == full else xp.broadcast_to(values, full)
+
+
+def align(delta: Delta, shape: Shape, ndim: int) -> Delta:
+    """Put size-1 axes in front, as broadcasting does, so that the array has `ndim` axes."""
+    lead = ndim - len(shape)
+    if not lead:
+        return delta
+    values = delta.values.reshape(delta.values.shape[:1] + (1,) * lead + delta.values.shape[1:])
+    return Delta(values, {axis + lead: pin for axis, pin in delta.pins.items()})
+
+
+def unify(xp: Any, deltas: list[Delta | None], shape: Shape) -> tuple[list[Array | None], Pins]:
+    """Give several differences of one shape the same pins, writing out those they do not share."""
+    present = [delta for delta in deltas if delta is not None]
+    if len(present) == 1:
+        return [None if delta is None else delta.values for delta in deltas], present[0].pins
+    common: Pins = {
+        axis: pin
+        for axis, pin in present[0].pins.items()
+        if all(axis in other.pins and pin.same_as(other.pins[axis]) for other in present[1:])
+    }
+    values = [
+        None
+        if delta is None
+        else unpin(xp, delta, shape, [axis for axis in delta.pins if axis not in common]).values
+        for delta in deltas
+    ]
+    return values, common

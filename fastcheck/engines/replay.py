@@ -1,0 +1,206 @@
+"""The replay engine: a slice of the traced graph, for a stack of perturbed copies at a time.
+
+One chunk holds +h and −h of the same parameters side by side. Differences are exact, so the step
+may be tiny; copies that would take another branch than the trace did are computed by the user's
+own function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastcheck.differences import Bases, Context, Delta, Pin, cancels, propagate
+from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.errors import InputError
+from fastcheck.params import Tensor
+from fastcheck.trace.graph import Graph, Node
+from fastcheck.trace.slices import Slice, slice_for
+
+CACHE_BYTES = 768 * 1024
+"""The size that the largest stack of a chunk is meant to have: a share of a core's L2 cache."""
+_MOST_COPIES = 4096
+
+Fallback = Callable[[IndexArray, FloatArray], FloatArray]
+"""J(θ + step) − J(θ) by the user's own function, for flat indices and signed steps."""
+
+
+class ReplayEngine:
+    """Exact differences for one tensor, by replaying its slice of the graph.
+
+    Parameters
+    ----------
+    graph : Graph
+        The traced forward pass.
+    tensor : Tensor
+        The tensor whose elements are perturbed.
+    loss : float
+        J(θ).
+    memory : int
+        How many bytes the stacks of one chunk may take together.
+    fallback : callable
+        Computes single copies by the user's own function, for those that would branch otherwise.
+    bases : Bases
+        Base values in the array namespace to compute with, shared between tensors.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether no rule on the way cancels digits, so that the step may be tiny.
+    chunk : int
+        Parameters per chunk.
+    bytes_per_parameter : int
+        The peak size of the live stacks, per parameter.
+    """
+
+    name = "replay"
+
+    def __init__(
+        self,
+        graph: Graph,
+        tensor: Tensor,
+        loss: float,
+        memory: int,
+        fallback: Fallback,
+        bases: Bases | None = None,
+    ) -> None:
+        self.slice: Slice = slice_for(graph, tensor.name)
+        self.loss = loss
+        self.exact = not any(map(cancels, self.slice.nodes))
+        self._tensor = tensor
+        self._fallback = fallback
+        self._bases = Bases() if bases is None else bases
+        self.bytes_per_parameter, largest = self._measure()
+        self.chunk = _chunk(tensor.name, self.bytes_per_parameter, largest, memory)
+
+    def differences(
+        self,
+        tensor: str,
+        indices: IndexArray,
+        steps: FloatArray,
+        *,
+        central: bool = True,
+    ) -> Differences:
+        """Perturb single elements of the tensor; see `fastcheck.engines.base.Engine`."""
+        count = len(indices)
+        plus, minus = np.zeros(count), np.zeros(count)
+        kinked = np.zeros(count, dtype=bool)
+        calls = 0
+        for first in range(0, count, self.chunk):
+            part = slice(first, first + self.chunk)
+            changes, kinks, called = self._chunk(indices[part], steps[part], central)
+            plus[part], kinked[part] = changes[0], kinks
+            if central:
+                minus[part] = -changes[1]
+            calls += called
+        return Differences(
+            plus=plus,
+            minus=minus,
+            step_plus=steps.copy(),
+            step_minus=steps.copy() if central else np.zeros(count),
+            kinked=kinked,
+            loss_calls=calls,
+        )
+
+    def directional(self, direction: FloatArray) -> float:
+        """Return J(θ + v) − J(θ) for one dense change v of the whole tensor."""
+        xp = self._bases.xp
+        context = Context(self._bases, 1)
+        change, diverged = self._run(context, Delta(xp.asarray(direction)[None], {}))
+        if bool(diverged.any()):
+            return float("nan")
+        return float(change[0])
+
+    def _chunk(
+        self, indices: IndexArray, steps: FloatArray, central: bool
+    ) -> tuple[FloatArray, BoolArray, int]:
+        """Return the changes, (1 or 2, n), which parameters met a kink, and calls of the loss."""
+        signs = (1.0, -1.0) if central else (1.0,)
+        moves = np.concatenate([sign * steps for sign in signs])
+        where = np.tile(indices, len(signs))
+        context = Context(self._bases, len(moves))
+        change, diverged = self._run(context, self._seed(where, moves))
+        kinks = _to_host(context.kinked)
+        calls = 0
+        if diverged.any():
+            change[diverged] = self._fallback(where[diverged], moves[diverged])
+            kinks = kinks | diverged
+            calls = int(diverged.sum())
+        shape = (len(signs), len(indices))
+        return change.reshape(shape), kinks.reshape(shape).any(axis=0), calls
+
+    def _seed(self, indices: IndexArray, moves: FloatArray) -> Delta:
+        """Return the perturbed parameter itself: one element a copy, pinned on every axis."""
+        xp, shape = self._bases.xp, self._tensor.shape
+        values = xp.asarray(moves).reshape((-1,) + (1,) * len(shape))
+        where = np.unravel_index(indices, shape) if shape else ()
+        pins = {
+            axis: Pin.of(xp.asarray(index))
+            for axis, index in enumerate(where)
+            if shape[axis] > 1
+        }
+        return Delta(values, pins)
+
+    def _run(self, context: Context, seed: Delta, watch: Any = None) -> tuple[FloatArray, BoolArray]:
+        """Pass the perturbation through the slice; also say which copies would branch otherwise."""
+        live: dict[Node, Delta] = {self.slice.parameter: seed}
+        with np.errstate(all="ignore"):
+            for place, node in enumerate(self.slice.nodes):
+                delta = propagate(context, node, [live.get(operand) for operand in node.operands])
+                if delta is not None:
+                    live[node] = delta
+                if watch is not None:
+                    watch(live)
+                for operand in node.operands:
+                    if self.slice.last_use[operand] == place:
+                        live.pop(operand, None)
+        return self._result(context, live), self._diverged(context, live)
+
+    def _result(self, context: Context, live: dict[Node, Delta]) -> FloatArray:
+        delta = live.get(self.slice.output)
+        if delta is None:
+            return np.zeros(context.copies)
+        values = np.broadcast_to(_to_host(delta.values).reshape(-1), (context.copies,))
+        return values.astype(np.float64)
+
+    def _diverged(self, context: Context, live: dict[Node, Delta]) -> BoolArray:
+        diverged = np.zeros(context.copies, dtype=bool)
+        for guard in self.slice.guards:
+            delta = live.get(guard.node)
+            if delta is not None:
+                moved = _to_host(delta.values) != 0
+                diverged |= moved.reshape(context.copies, -1).any(axis=1)
+        return diverged
+
+    def _measure(self) -> tuple[int, int]:
+        """Run two copies to learn how large the stacks are: per parameter, at the peak, and one."""
+        if not self._tensor.size:
+            return 1, 1
+        peak, largest = 1, 1
+
+        def watch(live: dict[Node, Delta]) -> None:
+            nonlocal peak, largest
+            sizes = [delta.values.nbytes for delta in live.values()]
+            peak, largest = max(peak, sum(sizes)), max(largest, *sizes)
+
+        # The two signs of one parameter; a rule may hold a few temporaries of the largest stack.
+        context = Context(self._bases, 2)
+        step = 2.0**-30
+        self._run(context, self._seed(np.zeros(2, dtype=np.int64), np.array([step, -step])), watch)
+        return peak + 3 * largest, largest
+
+
+def _chunk(name: str, per_parameter: int, largest: int, memory: int) -> int:
+    """Return how many parameters fit the memory, preferring a chunk that stays in the cache."""
+    if per_parameter > memory:
+        raise InputError(
+            f"`memory` is {memory:,} bytes, but one perturbed copy of the network needs "
+            f"{per_parameter:,} bytes (tensor {name}): give at least that, or use engine='loop'."
+        )
+    return max(1, min(memory // per_parameter, CACHE_BYTES // largest, _MOST_COPIES))
+
+
+def _to_host(array: Any) -> Any:
+    return array.get() if hasattr(array, "get") else np.asarray(array)
