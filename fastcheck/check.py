@@ -1,0 +1,317 @@
+"""The front door: validation → trace → plan → run → compare → Report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcheck.engines.base import IndexArray
+from fastcheck.errors import InputError
+from fastcheck.keep import keep
+from fastcheck.options import Options
+from fastcheck.params import ParamTree, Tensor, match_gradients, select_indices
+from fastcheck.report.data import Report, TensorReport
+from fastcheck.report.progress import Progress
+from fastcheck.run import Run, Stopwatch
+from fastcheck.verdict.judge import (
+    Judgement,
+    judge,
+    overall,
+    relative_error,
+    revise,
+    rounding_floors,
+)
+from fastcheck.verdict.tolerances import tolerance_for
+from fastcheck.version import __version__
+
+Gradients = dict[str, NDArray[np.float64]]
+
+
+def check(
+    loss: Callable[[Any], Any],
+    params: Any,
+    grads: Any,
+    *,
+    method: str = "central",
+    step: float | str = "auto",
+    tolerance: float | None = None,
+    select: Any = "all",
+    engine: str = "auto",
+    device: str = "auto",
+    memory: int | float | str | None = None,
+    progress: bool | None = None,
+    seed: int = 0,
+) -> Report:
+    """Check a hand-written gradient against a numerical one, for every parameter.
+
+    Parameters
+    ----------
+    loss : callable
+        ``loss(params)`` runs the forward pass and returns one real number. It is called with
+        float64 copies of `params`, never with the arrays themselves.
+    params : array, or nested dict / list / tuple of arrays
+        The parameters θ: arrays of float64, float32 or float16.
+    grads : tree, flat vector, or callable
+        The analytic gradient: the same nesting; or a dict whose names differ by the usual prefix
+        and case (``dW1``, ``dw1``, ``grad_W1``) and that may hold more entries; or one flat vector
+        in the tree's order; or a function of `params` that returns one of these.
+    method : {"central", "forward"}
+        Central differences J(θ+h) − J(θ−h), or forward ones at half the cost.
+    step : float or "auto"
+        The step h, in units of the parameters. "auto" chooses one for each tensor.
+    tolerance : float, optional
+        The relative difference that is allowed on top of the measured error bar. By default 1e-6
+        for float64 parameters, 1e-4 for float32, 1e-2 for float16.
+    select : "all", int, or dict
+        Which parameters: all; so many of each tensor, drawn at random; or for some tensors, by
+        name, a boolean mask or flat indices.
+    engine : {"auto", "replay", "loop"}
+        "auto" replays what it can trace and calls `loss` in a loop for the rest.
+    device : {"auto", "cpu", "gpu"}
+        Where stacks of copies are computed.
+    memory : int or str, optional
+        The memory that stacks may take: bytes, or text such as "64MB". By default a quarter of
+        what is free, at most 1 GiB.
+    progress : bool, optional
+        A progress bar: None, the default, on terminals and after one second only.
+    seed : int
+        Seeds every random choice, so that a check can be repeated.
+
+    Returns
+    -------
+    Report
+        ``bool(report)`` is True if the gradient passes; ``print(report)`` shows the table.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an argument cannot be used: which one, why, and what would help. Both are
+        `FastcheckError`; the first is a ValueError, the second a TypeError.
+
+    Notes
+    -----
+    Nothing of the user's is changed: arrays, attributes that `loss` and `grads` write, and the
+    global random states are put back as they were, also after an error or Ctrl-C.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> report = check(lambda p: np.sum(p["w"] ** 2), {"w": np.ones(3)}, {"dw": 2 * np.ones(3)})
+    >>> bool(report)
+    True
+    """
+    watch = Stopwatch()
+    tree = ParamTree.from_user(params)
+    tolerances = tolerance_for([tensor.dtype for tensor in tree], tolerance)
+    options = Options.validated(
+        tree,
+        method=method,
+        step=step,
+        engine=engine,
+        device=device,
+        memory=memory,
+        progress=progress,
+        seed=seed,
+    )
+    selected = select_indices(tree, select, options.seed)
+    if not callable(grads):
+        match_gradients(tree, grads)  # say what does not match before any work is done
+    with keep(loss, params, grads) as kept:
+        run = Run(loss, tree, options, tolerances)
+        analytic = _analytic(tree, grads, run)
+        judged = _judge_all(run, tree, selected, analytic, options, watch)
+        notes = _notes(tree, run, kept.changed())
+    return _report(tree, run, judged, options, notes, watch)
+
+
+def numerical_gradient(
+    loss: Callable[[Any], Any],
+    params: Any,
+    *,
+    method: str = "central",
+    step: float | str = "auto",
+    engine: str = "auto",
+    device: str = "auto",
+    memory: int | float | str | None = None,
+    progress: bool | None = None,
+    seed: int = 0,
+) -> Any:
+    """Return the numerical gradient of `loss` at `params`, in the same nesting.
+
+    Parameters
+    ----------
+    loss, params, method, step, engine, device, memory, progress, seed
+        As for `check`.
+
+    Returns
+    -------
+    tree
+        float64 arrays in the nesting and shapes of `params`; NaN where the loss is not finite
+        around a parameter.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        As for `check`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> numerical_gradient(lambda x: np.sum(x**2), np.array([3.0]))
+    array([6.])
+    """
+    tree = ParamTree.from_user(params)
+    options = Options.validated(
+        tree,
+        method=method,
+        step=step,
+        engine=engine,
+        device=device,
+        memory=memory,
+        progress=progress,
+        seed=seed,
+    )
+    with keep(loss, params):
+        run = Run(loss, tree, options, tolerance_for([tensor.dtype for tensor in tree]))
+        values = {}
+        with Progress(tree.size, "differentiating", enabled=options.progress) as bar:
+            for tensor in tree:
+                indices = np.arange(tensor.size, dtype=np.int64)
+                measured, _ = run.measure(tensor, indices, run.assign(tensor), bar)
+                values[tensor.name] = measured.values.reshape(tensor.shape)
+    return tree.build({t.name: values[t.name][()] if t.scalar else values[t.name] for t in tree})
+
+
+def _analytic(tree: ParamTree, grads: Any, run: Run) -> Gradients:
+    """Return the analytic gradients; a function is asked right after a forward pass at θ."""
+    if not callable(grads):
+        return match_gradients(tree, grads)
+    # Backward passes read what the forward pass left behind; θ was not the last to go through it.
+    run.loss.base()
+    given = grads(tree.copies())
+    if given is None:
+        raise InputError(
+            "`grads` is a function that returned None: return the gradients from it, or pass the "
+            "arrays that it fills."
+        )
+    return match_gradients(tree, given, argument="grads(params)")
+
+
+Judged = list[tuple[Judgement, str, str, float]]
+"""Per tensor: the judgement, the engine's name, why that engine, and the seconds it took."""
+
+
+def _judge_all(
+    run: Run,
+    tree: ParamTree,
+    selected: dict[str, IndexArray],
+    analytic: Gradients,
+    options: Options,
+    watch: Stopwatch,
+) -> Judged:
+    floors = rounding_floors(tree, analytic, run.tolerance)
+    total = sum(len(indices) for indices in selected.values())
+    judged: Judged = []
+    with Progress(total, "checking", enabled=options.progress) as bar:
+        for tensor in tree:
+            bar.label = f"checking {tensor.name}"
+            indices = selected[tensor.name]
+            watch.lap()
+            assignment = run.assign(tensor)
+            first, again = run.measure(tensor, indices, assignment, bar)
+            judgement = judge(
+                tensor.name,
+                tensor.shape,
+                # C order, whatever the layout of the arrays
+                analytic[tensor.name].ravel(order="C")[indices],
+                indices,
+                first,
+                run.tolerance,
+                again,
+                floor=floors[tensor.name],
+                step=None if isinstance(options.step, str) else options.step,
+            )
+            judged.append((judgement, assignment.engine.name, assignment.reason, watch.lap()))
+    return judged
+
+
+def _notes(tree: ParamTree, run: Run, changed: list[str]) -> tuple[str, ...]:
+    """Say what a reader should know about the whole check."""
+    notes = []
+    coarse = sorted({tensor.dtype.name for tensor in tree if tensor.dtype.itemsize < 8})
+    if coarse:
+        notes.append(
+            f"The parameters are {' and '.join(coarse)}; the numerical gradient was computed in "
+            "float64 from the same values."
+        )
+    for one, other in tree.shared:
+        notes.append(f"{one} and {other} share memory; each was perturbed alone.")
+    if run.plan.loop.writes_params:
+        written = ", ".join(run.plan.loop.writes_params)
+        notes.append(f"`loss` writes into its argument ({written}); it was given copies.")
+    if changed:
+        notes.append(f"`loss` wrote into your own arrays ({', '.join(changed)}); they were restored.")
+    return tuple(notes)
+
+
+def _report(
+    tree: ParamTree,
+    run: Run,
+    judged: Judged,
+    options: Options,
+    notes: tuple[str, ...],
+    watch: Stopwatch,
+) -> Report:
+    verdict, sentence = overall(judgement for judgement, *_ in judged)
+    revised = revise([judgement for judgement, *_ in judged])
+    tensors = {
+        tensor.name: _tensor_report(tensor, judgement, engine, reason, seconds, options)
+        for tensor, judgement, (_, engine, reason, seconds) in zip(
+            tree, revised, judged, strict=True
+        )
+    }
+    if not any(report.verdict is verdict for report in tensors.values()):
+        notes = (sentence, *notes)
+    return Report(
+        verdict=verdict,
+        loss=run.plan.loop.loss,
+        tensors=tensors,
+        method=options.method,
+        relative_error=relative_error(revised),
+        seconds=watch.total(),
+        loss_calls=run.loss.calls,
+        notes=notes,
+        fastcheck_version=__version__,
+    )
+
+
+def _tensor_report(
+    tensor: Tensor,
+    judgement: Judgement,
+    engine: str,
+    reason: str,
+    seconds: float,
+    options: Options,
+) -> TensorReport:
+    return TensorReport(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype.name,
+        verdict=judgement.verdict,
+        reason=judgement.reason,
+        checked=judgement.checked,
+        size=tensor.size,
+        relative_error=judgement.relative_error,
+        worst=judgement.worst,
+        resolution=judgement.resolution,
+        kinked=judgement.kinked,
+        step=judgement.step,
+        engine=engine,
+        engine_reason=reason,
+        forward_passes=judgement.checked * (2 if options.method == "central" else 1),
+        loss_calls=judgement.loss_calls,
+        seconds=seconds,
+    )

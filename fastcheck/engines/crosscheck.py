@@ -1,0 +1,107 @@
+"""The cross-check: before a trace is trusted, a few differences are computed the plain way too.
+
+Steps are large here (a thousandth of the parameters' size), since exact differences hold for any
+step: the loop's rounding then hides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.loop import LoopEngine
+from fastcheck.engines.loss import LossFunction
+from fastcheck.engines.replay import ReplayEngine
+from fastcheck.params import ParamTree, Tensor
+
+_ELEMENTS = 3
+_STEP = 2.0**-10
+_RELATIVE = 1e-7
+_NOISE = 32.0
+
+Noise = Callable[[], float]
+"""σ of the loss; measured only when it is needed."""
+
+
+def disagreement(
+    replay: ReplayEngine,
+    loop: LoopEngine,
+    loss: LossFunction,
+    tree: ParamTree,
+    tensor: Tensor,
+    noise: Noise,
+    rng: np.random.Generator,
+) -> str | None:
+    """Compare a replayed tensor with the user's function, in one direction and in a few elements.
+
+    Returns
+    -------
+    str or None
+        What differed, or None where the two agree to the rounding of the loss.
+    """
+    if not tensor.size:
+        return None
+    scale = _scale(tensor)
+    pairs = _direction(replay, loss, loop.loss, tree, tensor, scale, rng)
+    pairs += _elements(replay, loop, tensor, scale, rng)
+    for what, fast, plain in pairs:
+        if np.isfinite(fast) and np.isfinite(plain) and not _agree(fast, plain, loop.loss, noise):
+            return f"{what} changes the loss by {plain:.9g}, but by {fast:.9g} in the traced graph"
+    return None
+
+
+def _agree(fast: float, plain: float, loss: float, noise: Noise) -> bool:
+    gap = abs(fast - plain) - _RELATIVE * max(abs(fast), abs(plain))
+    if gap <= 64 * 2.0**-53 * abs(loss):
+        return True
+    return gap <= _NOISE * noise()
+
+
+def _scale(tensor: Tensor) -> float:
+    size = float(np.sqrt(np.mean(np.square(tensor.value))))
+    return size if size > 0 and np.isfinite(size) else 1.0
+
+
+def _direction(
+    replay: ReplayEngine,
+    loss: LossFunction,
+    base: float,
+    tree: ParamTree,
+    tensor: Tensor,
+    scale: float,
+    rng: np.random.Generator,
+) -> list[tuple[str, float, float]]:
+    """Move the whole tensor at once: every node of the slice takes part."""
+    found = []
+    direction = _STEP * scale * rng.uniform(0.5, 1.5, tensor.shape)
+    direction *= rng.choice((-1.0, 1.0), tensor.shape)
+    for sign in (1.0, -1.0):
+        moved = np.asarray(tensor.value + sign * direction)
+        leaves = {t.name: t.value.copy(order="K") for t in tree}
+        leaves[tensor.name] = moved
+        plain = loss.evaluate(
+            tree.build({t.name: leaves[t.name][()] if t.scalar else leaves[t.name] for t in tree})
+        )
+        fast = replay.directional(moved - tensor.value)
+        found.append((f"moving all of {tensor.name}", fast, plain - base))
+    return found
+
+
+def _elements(
+    replay: ReplayEngine, loop: LoopEngine, tensor: Tensor, scale: float, rng: np.random.Generator
+) -> list[tuple[str, float, float]]:
+    """Move single elements: the pins take part."""
+    indices: IndexArray = rng.choice(tensor.size, min(_ELEMENTS, tensor.size), replace=False)
+    steps: FloatArray = np.full(len(indices), _STEP * scale)
+    plain = loop.differences(tensor.name, indices, steps)
+    up = replay.differences(tensor.name, indices, plain.step_plus)
+    down = replay.differences(tensor.name, indices, plain.step_minus)
+    found = []
+    for k, index in enumerate(indices):
+        place = [int(i) for i in np.unravel_index(int(index), tensor.shape)]
+        what = f"moving {tensor.name}{place if place else ''}"
+        found.append((what, float(up.plus[k]), float(plain.plus[k])))
+        found.append((what, float(down.minus[k]), float(plain.minus[k])))
+    return found

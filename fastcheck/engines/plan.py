@@ -1,0 +1,168 @@
+"""Which engine computes which tensor, and why.
+
+Nothing is run on a guess: a tensor is replayed only if the trace is whole, no number left it on
+the way, and the cross-check against the user's function agrees. Otherwise it is the loop's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fastcheck.differences import Bases
+from fastcheck.engines.base import Engine
+from fastcheck.engines.crosscheck import Noise, disagreement
+from fastcheck.engines.loop import LoopEngine
+from fastcheck.engines.loss import LossFunction
+from fastcheck.engines.replay import ReplayEngine
+from fastcheck.errors import InputError
+from fastcheck.params import ParamTree, Tensor
+from fastcheck.trace.graph import Graph
+from fastcheck.trace.slices import slice_for
+from fastcheck.trace.tape import Untraceable
+from fastcheck.trace.tracer import trace
+
+ENGINES = ("auto", "loop", "replay")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The engine of one tensor, and the sentence that says why."""
+
+    engine: Engine
+    reason: str
+
+
+@dataclass
+class Plan:
+    """The engines of all tensors.
+
+    Attributes
+    ----------
+    graph : Graph or None
+        The traced forward pass; None where it was not traced.
+    refusal : str
+        Why the forward pass was not traced, if it was not.
+    assignments : dict of str to Assignment
+        Tensor name → engine.
+    """
+
+    loop: LoopEngine
+    graph: Graph | None = None
+    refusal: str = ""
+    assignments: dict[str, Assignment] = field(default_factory=dict)
+
+
+class Planner:
+    """Traces the loss and assigns engines.
+
+    Parameters
+    ----------
+    loss : LossFunction
+    tree : ParamTree
+    engine : {"auto", "loop", "replay"}
+        "replay" raises where "auto" would fall back to the loop.
+    memory : int
+        Bytes for the stacks of one chunk.
+    xp : module
+        The array namespace that replays.
+    noise : callable
+        σ of the loss.
+    rng : numpy.random.Generator
+    """
+
+    def __init__(
+        self,
+        loss: LossFunction,
+        tree: ParamTree,
+        *,
+        engine: str,
+        memory: int,
+        xp: object,
+        noise: Noise,
+        rng: np.random.Generator,
+    ) -> None:
+        self._loss = loss
+        self._tree = tree
+        self._engine = engine
+        self._memory = memory
+        self._noise = noise
+        self._rng = rng
+        self._bases = Bases(xp)
+        self.plan = Plan(LoopEngine(loss, tree))
+
+    def prepare(self) -> Plan:
+        """Trace the loss, unless the loop was asked for; assign no engine yet."""
+        if self._engine == "loop":
+            self.plan.refusal = "asked for with engine='loop'"
+            return self.plan
+        try:
+            graph = trace(self._loss.function, self._tree)
+            self._compare_loss(graph)
+            self.plan.graph = graph
+        except Untraceable as refusal:
+            self.plan.refusal = str(refusal)
+            self._insist(self.plan.refusal)
+        return self.plan
+
+    def assign(self, tensor: Tensor) -> Assignment:
+        """Choose the engine of one tensor and cross-check it."""
+        if self.plan.graph is None:
+            return self._remember(tensor, self.plan.loop, self.plan.refusal)
+        escaped = escaped_number(self.plan.graph, tensor.name)
+        if escaped is None:
+            replay = self._replay(self.plan.graph, tensor)
+            escaped = disagreement(
+                replay, self.plan.loop, self._loss, self._tree, tensor, self._noise, self._rng
+            )
+            if escaped is None:
+                return self._remember(tensor, replay, "traced, and cross-checked against `loss`")
+            escaped = f"the cross-check failed: {escaped}"
+        self._insist(escaped)
+        return self._remember(tensor, self.plan.loop, escaped)
+
+    def _remember(self, tensor: Tensor, engine: Engine, reason: str) -> Assignment:
+        assignment = Assignment(engine, reason)
+        self.plan.assignments[tensor.name] = assignment
+        return assignment
+
+    def _replay(self, graph: Graph, tensor: Tensor) -> ReplayEngine:
+        loop = self.plan.loop
+
+        def fallback(indices: np.ndarray, moves: np.ndarray) -> np.ndarray:
+            return loop.differences(tensor.name, indices, moves, central=False).plus
+
+        return ReplayEngine(graph, tensor, loop.loss, self._memory, fallback, self._bases)
+
+    def _compare_loss(self, graph: Graph) -> None:
+        assert graph.output is not None
+        traced, called = float(graph.output.value), self.plan.loop.loss
+        allowed = 1e-10 * abs(called)
+        if abs(traced - called) > allowed and abs(traced - called) > 32 * self._noise():
+            raise Untraceable(f"the traced loss is {traced!r}, but `loss` returns {called!r}")
+
+    def _insist(self, why: str) -> None:
+        if self._engine == "replay":
+            raise InputError(
+                f"`engine` is 'replay', but the loss cannot be replayed: {why}. "
+                "Use engine='auto', which falls back to the loop engine and says so."
+            )
+
+
+def escaped_number(graph: Graph, tensor: str) -> str | None:
+    """Say where a number that moves with the tensor was read out of the trace, if one was.
+
+    Branches and indices keep their value for most copies, and the others are computed by the
+    user's function; a real number changes with every copy.
+    """
+    for guard in slice_for(graph, tensor).guards:
+        discrete = guard.node.primitive.discrete or guard.node.value.dtype.kind in "biu"
+        if not discrete:
+            return (
+                f"a plain Python number is made of an array that depends on {tensor} "
+                f"({guard.source}), so that NumPy no longer sees it; use NumPy functions there"
+            )
+    return None
+
+

@@ -1,0 +1,179 @@
+"""What a check of a loss would do: the graph, a slice per tensor, engine, chunk, memory, time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastcheck.engines.plan import Assignment
+from fastcheck.engines.replay import ReplayEngine
+from fastcheck.keep import keep
+from fastcheck.options import Options
+from fastcheck.params import ParamTree, Tensor
+from fastcheck.run import Run
+from fastcheck.trace.graph import Graph
+from fastcheck.trace.slices import slice_for
+from fastcheck.verdict.steps import exact_step
+from fastcheck.verdict.tolerances import tolerance_for
+
+_TRIAL = 512
+
+
+@dataclass(frozen=True)
+class NodeLine:
+    """One operation of the graph: what it computes, from what, and on which line of the loss."""
+
+    number: int
+    operation: str
+    operands: tuple[str, ...]
+    shape: tuple[int, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """How one tensor would be checked.
+
+    Attributes
+    ----------
+    operations : tuple of int
+        The numbers of the operations that are computed again for every perturbed copy.
+    chunk : int
+        Parameters per chunk; 1 for the loop.
+    bytes_per_chunk : int
+        Peak size of the stacks of one chunk.
+    seconds : float
+        Estimated from a trial of a few parameters.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    engine: str
+    reason: str
+    operations: tuple[int, ...]
+    chunk: int
+    bytes_per_chunk: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The plan of a check as plain data; ``str()`` gives the page."""
+
+    loss: float
+    refusal: str
+    graph: tuple[NodeLine, ...]
+    guards: tuple[str, ...]
+    tensors: tuple[TensorPlan, ...]
+
+    @property
+    def seconds(self) -> float:
+        """The estimated time of the whole check, in seconds."""
+        return sum(tensor.seconds for tensor in self.tensors)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the explanation as dicts, lists, strings and numbers."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        from fastcheck.report.explanation import render
+
+        return render(self)
+
+
+def explain(
+    loss: Callable[[Any], Any],
+    params: Any,
+    *,
+    engine: str = "auto",
+    device: str = "auto",
+    memory: int | float | str | None = None,
+) -> Explanation:
+    """Say how `check` would go about a loss, without running the whole check.
+
+    Parameters
+    ----------
+    loss, params, engine, device, memory
+        As for `check`.
+
+    Returns
+    -------
+    Explanation
+        The traced graph with the source line of every operation; for each tensor the part of the
+        graph that is replayed, the engine and why, the chunk, its memory, and the estimated time.
+    """
+    tree = ParamTree.from_user(params)
+    options = Options.validated(
+        tree,
+        method="central",
+        step="auto",
+        engine=engine,
+        device=device,
+        memory=memory,
+        progress=False,
+        seed=0,
+    )
+    with keep(loss, params):
+        run = Run(loss, tree, options, tolerance_for([tensor.dtype for tensor in tree]))
+        tensors = tuple(_tensor_plan(run, tensor, run.assign(tensor)) for tensor in tree)
+    graph = run.plan.graph
+    return Explanation(
+        loss=run.plan.loop.loss,
+        refusal=run.plan.refusal,
+        graph=() if graph is None else _lines(graph),
+        guards=() if graph is None else tuple(f"{g.action} ({g.source})" for g in graph.guards),
+        tensors=tensors,
+    )
+
+
+def _lines(graph: Graph) -> tuple[NodeLine, ...]:
+    names = {node: name for name, node in graph.parameters.items()}
+    return tuple(
+        NodeLine(
+            number=node.index,
+            operation=names.get(node, node.primitive.name),
+            operands=tuple(
+                names.get(x, "constant" if x.constant else f"%{x.index}") for x in node.operands
+            ),
+            shape=node.shape,
+            source="" if node in names else str(node.source),
+        )
+        for node in graph
+        if not node.constant
+    )
+
+
+def _tensor_plan(run: Run, tensor: Tensor, assignment: Assignment) -> TensorPlan:
+    engine = assignment.engine
+    graph = run.plan.graph
+    operations: tuple[int, ...] = ()
+    if isinstance(engine, ReplayEngine) and graph is not None:
+        operations = tuple(node.index for node in slice_for(graph, tensor.name).nodes)
+    chunk = engine.chunk if isinstance(engine, ReplayEngine) else 1
+    per_parameter = engine.bytes_per_parameter if isinstance(engine, ReplayEngine) else 0
+    return TensorPlan(
+        name=tensor.name,
+        shape=tensor.shape,
+        engine=engine.name,
+        reason=assignment.reason,
+        operations=operations,
+        chunk=chunk,
+        bytes_per_chunk=min(chunk, tensor.size) * per_parameter,
+        seconds=_estimate(assignment, tensor),
+    )
+
+
+def _estimate(assignment: Assignment, tensor: Tensor) -> float:
+    """Time a few parameters, evenly spaced, and extrapolate."""
+    trial = _TRIAL if isinstance(assignment.engine, ReplayEngine) else 8
+    indices = np.unique(np.linspace(0, max(tensor.size - 1, 0), min(trial, tensor.size)).astype(int))
+    if not len(indices):
+        return 0.0
+    start = perf_counter()
+    steps = np.full(len(indices), exact_step(tensor))
+    assignment.engine.differences(tensor.name, indices.astype(np.int64), steps)
+    return (perf_counter() - start) * tensor.size / len(indices)

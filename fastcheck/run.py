@@ -1,0 +1,123 @@
+"""One run over the tensors: the loss at θ, the plan, and a measurement of each tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from fastcheck.engines.base import Engine, IndexArray
+from fastcheck.engines.loss import LossFunction
+from fastcheck.engines.plan import Assignment, Plan, Planner
+from fastcheck.errors import InputError
+from fastcheck.options import Options
+from fastcheck.params import ParamTree, Tensor
+from fastcheck.report.progress import Progress
+from fastcheck.verdict.measure import Measurement, Remeasure, measure, second_look
+from fastcheck.verdict.noise import estimate_noise
+from fastcheck.verdict.tolerances import Tolerance
+
+
+class Run:
+    """The numerical gradient of a loss, tensor by tensor.
+
+    Parameters
+    ----------
+    loss : callable
+        The user's function.
+    tree : ParamTree
+    options : Options
+    tolerance : Tolerance
+
+    Attributes
+    ----------
+    plan : Plan
+        The trace, or why there is none, and the engines assigned so far.
+    loss : LossFunction
+    tolerance : Tolerance
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the loss is not one finite number, or gives two values for the same parameters.
+    """
+
+    def __init__(
+        self, loss: Callable[[Any], Any], tree: ParamTree, options: Options, tolerance: Tolerance
+    ) -> None:
+        self._tree = tree
+        self._options = options
+        self.tolerance = tolerance
+        self._rng = np.random.default_rng(options.seed)
+        self._noise: float | None = None
+        self.loss = LossFunction(loss, tree)
+        _refuse_randomness(self.loss)
+        self._planner = Planner(
+            self.loss,
+            tree,
+            engine=options.engine,
+            memory=options.memory,
+            xp=options.device.xp,
+            noise=self.noise,
+            rng=self._rng,
+        )
+        self.plan: Plan = self._planner.prepare()
+
+    def noise(self) -> float:
+        """Return σ of the loss, measured the first time that it is asked for."""
+        if self._noise is None:
+            self._noise = estimate_noise(self.loss, self._tree, self._rng)
+        return self._noise
+
+    def assign(self, tensor: Tensor) -> Assignment:
+        """Choose the engine of a tensor."""
+        return self._planner.assign(tensor)
+
+    def measure(
+        self,
+        tensor: Tensor,
+        indices: IndexArray,
+        assignment: Assignment,
+        progress: Progress | None = None,
+    ) -> tuple[Measurement, Remeasure]:
+        """Measure a tensor; also return how to measure some of its elements again."""
+        common: dict[str, Any] = {
+            "method": self._options.method,
+            "step": self._options.step,
+            "tolerance": self.tolerance,
+            "rng": self._rng,
+            "noise": self._noise_for(assignment.engine),
+        }
+        advance = None if progress is None else progress.advance
+        first = measure(assignment.engine, tensor, indices, progress=advance, **common)
+        return first, second_look(assignment.engine, tensor, indices, first, **common)
+
+    def _noise_for(self, engine: Engine) -> float:
+        return 0.0 if engine.exact else self.noise()
+
+
+def _refuse_randomness(loss: LossFunction) -> None:
+    difference = loss.repeatability()
+    if difference != 0:
+        raise InputError(
+            f"`loss` gave two different values for the same parameters; they differ by "
+            f"{difference:.3g}. Hold its randomness still: draw a dropout mask (or the batch) once "
+            "outside `loss`, or seed the generator anew inside it."
+        )
+
+
+class Stopwatch:
+    """Seconds since it was made or last read."""
+
+    def __init__(self) -> None:
+        self._start = self._last = perf_counter()
+
+    def lap(self) -> float:
+        now = perf_counter()
+        lap, self._last = now - self._last, now
+        return lap
+
+    def total(self) -> float:
+        return perf_counter() - self._start
