@@ -253,7 +253,9 @@ def _notes(tree: ParamTree, run: Run, changed: list[str]) -> tuple[str, ...]:
         written = ", ".join(run.plan.loop.writes_params)
         notes.append(f"`loss` writes into its argument ({written}); it was given copies.")
     if changed:
-        notes.append(f"`loss` wrote into your own arrays ({', '.join(changed)}); they were restored.")
+        notes.append(
+            f"`loss` wrote into your own arrays ({', '.join(changed)}); they were restored."
+        )
     return tuple(notes)
 
 

@@ -170,7 +170,9 @@ def _tensor_plan(run: Run, tensor: Tensor, assignment: Assignment) -> TensorPlan
 def _estimate(assignment: Assignment, tensor: Tensor) -> float:
     """Time a few parameters, evenly spaced, and extrapolate."""
     trial = _TRIAL if isinstance(assignment.engine, ReplayEngine) else 8
-    indices = np.unique(np.linspace(0, max(tensor.size - 1, 0), min(trial, tensor.size)).astype(int))
+    indices = np.unique(
+        np.linspace(0, max(tensor.size - 1, 0), min(trial, tensor.size)).astype(int)
+    )
     if not len(indices):
         return 0.0
     start = perf_counter()

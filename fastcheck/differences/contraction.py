@@ -224,5 +224,3 @@ def _lined_up(xp: Any, term: Term, out: Labels) -> Array:
     array = _arranged(xp, term, [present])
     sizes = iter(array.shape)
     return array.reshape([next(sizes) if label in term.labels else 1 for label in out])
-
-

@@ -71,12 +71,16 @@ def unpin(xp: Any, delta: Delta, shape: Shape, axes: Any = None) -> Delta:
         if axes is not None and axis not in axes:
             continue
         pin = pins.pop(axis)
-        full = xp.zeros((*values.shape[: axis + 1], shape[axis], *values.shape[axis + 2 :]), values.dtype)
+        full = xp.zeros(
+            (*values.shape[: axis + 1], shape[axis], *values.shape[axis + 2 :]), values.dtype
+        )
         if pin.single is not None:
             full[(slice(None),) * (axis + 1) + (slice(pin.single, pin.single + 1),)] = values
         else:
             copies = xp.arange(values.shape[0])
-            xp.moveaxis(full, axis + 1, 1)[copies, pin.index] = xp.moveaxis(values, axis + 1, 1)[:, 0]
+            xp.moveaxis(full, axis + 1, 1)[copies, pin.index] = xp.moveaxis(values, axis + 1, 1)[
+                :, 0
+            ]
         values = full
     return Delta(values, pins)
 

@@ -27,7 +27,7 @@ class Site:
         self.context = context
         self.xp = context.xp
         self.node = node
-        self.differences = differences
+        self.differences: list[Any] = differences
         self.pins = pins
 
     def base(self, operand: int) -> Array:

@@ -113,9 +113,7 @@ def _form(context: Context, node: Node, ndim: int) -> Normal:
     return form
 
 
-def _pick_basic(
-    xp: Any, delta: Delta, shape: Shape, form: Normal
-) -> tuple[Array, Pins] | None:
+def _pick_basic(xp: Any, delta: Delta, shape: Shape, form: Normal) -> tuple[Array, Pins] | None:
     """Apply slices and ints axis by axis, keeping all axes; None if no copy is inside."""
     values, pins = delta.values, dict(delta.pins)
     copies = values.shape[0]
@@ -170,9 +168,7 @@ def _placed(values: Array, pins: Pins, form: Normal) -> Delta:
     return Delta(values.reshape(dims), out_pins)
 
 
-def _pick_advanced(
-    xp: Any, values: Array, pins: Pins, shape: Shape, form: Normal
-) -> Delta | None:
+def _pick_advanced(xp: Any, values: Array, pins: Pins, shape: Shape, form: Normal) -> Delta | None:
     """Pick by index arrays: where an indexed axis is pinned, the copies' positions must match."""
     copies = values.shape[0]
     arrays = {axis: xp.asarray(array) % shape[axis] for axis, array in form.advanced.items()}

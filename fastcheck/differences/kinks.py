@@ -6,7 +6,6 @@ exact across it; the copy is marked, because its gradient is not the derivative 
 
 from __future__ import annotations
 
-
 import numpy as np
 
 from fastcheck.differences.context import Context
@@ -139,7 +138,7 @@ for _primitive in {p for p in ELEMENTWISE.values() if p.discrete}:
         np.equal,
         np.not_equal,
     ):
-        _stepwise(_primitive.evaluate)
+        _stepwise(getattr(np, _primitive.name))
 
 
 @formula(np.remainder)
@@ -220,4 +219,3 @@ def _cast(site: Site) -> Array | None:
 
 
 rule(CAST)(elementwise_rule(_cast))
-

@@ -160,13 +160,14 @@ def _joined(xp: Any, node: Node, deltas: Deltas, axis: int) -> Delta:
     loose = iter(
         unpin(xp, delta, operand.shape, [one for one in delta.pins if one not in common])
         for delta, operand in zip(
-            wide, [n for n, d in zip(node.operands, deltas, strict=True) if d is not None], strict=True
+            wide,
+            [n for n, d in zip(node.operands, deltas, strict=True) if d is not None],
+            strict=True,
         )
     )
     parts = [None if delta is None else next(loose).values for delta in deltas]
     dims = [
-        max([part.shape[one + 1] for part in parts if part is not None])
-        for one in range(node.ndim)
+        max([part.shape[one + 1] for part in parts if part is not None]) for one in range(node.ndim)
     ]
     dims[axis] = node.shape[axis]
     out = xp.zeros((copies, *dims))

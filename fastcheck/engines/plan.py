@@ -164,5 +164,3 @@ def escaped_number(graph: Graph, tensor: str) -> str | None:
                 f"({guard.source}), so that NumPy no longer sees it; use NumPy functions there"
             )
     return None
-
-

@@ -137,13 +137,13 @@ class ReplayEngine:
         values = xp.asarray(moves).reshape((-1,) + (1,) * len(shape))
         where = np.unravel_index(indices, shape) if shape else ()
         pins = {
-            axis: Pin.of(xp.asarray(index))
-            for axis, index in enumerate(where)
-            if shape[axis] > 1
+            axis: Pin.of(xp.asarray(index)) for axis, index in enumerate(where) if shape[axis] > 1
         }
         return Delta(values, pins)
 
-    def _run(self, context: Context, seed: Delta, watch: Any = None) -> tuple[FloatArray, BoolArray]:
+    def _run(
+        self, context: Context, seed: Delta, watch: Any = None
+    ) -> tuple[FloatArray, BoolArray]:
         """Pass the perturbation through the slice; also say which copies would branch otherwise."""
         live: dict[Node, Delta] = {self.slice.parameter: seed}
         with np.errstate(all="ignore"):

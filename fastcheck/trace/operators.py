@@ -34,15 +34,15 @@ _COMPARE = {
 _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}
 # ndarray takes these powers through the cheaper ufunc, and so must the trace.
 _POWERS = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
-_METHODS = (
-    "sum prod mean std var max min argmax argmin any all cumsum cumprod ptp argsort ravel squeeze "
-    "swapaxes repeat take dot clip round diagonal trace nonzero compress searchsorted"
-).split()
+_METHODS = """
+    sum prod mean std var max min argmax argmin any all cumsum cumprod ptp argsort ravel squeeze
+    swapaxes repeat take dot clip round diagonal trace nonzero compress searchsorted
+"""
 
 
 def _power(base: Any, exponent: Any) -> Any:
     if isinstance(exponent, (int, float, np.integer, np.floating)) and exponent in _POWERS:
-        return _POWERS[exponent](base)
+        return _POWERS[float(exponent)](base)
     return np.power(base, exponent)
 
 
@@ -64,7 +64,11 @@ def _install_operators() -> None:
         setattr(Traced, f"__{name}__", lambda self, other, f=ufunc: f(self, other))
     for name, ufunc in _UNARY.items():
         setattr(Traced, f"__{name}__", lambda self, f=ufunc: f(self))
-    Traced.__divmod__ = lambda self, other: (self // other, self % other)  # type: ignore[attr-defined]
+    setattr(Traced, "__divmod__", _divmod)  # noqa: B010  # mypy knows only declared attributes
+
+
+def _divmod(self: Any, other: Any) -> tuple[Any, Any]:
+    return self // other, self % other
 
 
 def _install_binary(name: str, function: Callable[..., Any]) -> None:
@@ -74,7 +78,7 @@ def _install_binary(name: str, function: Callable[..., Any]) -> None:
 
 
 def _install_methods() -> None:
-    for name in _METHODS:
+    for name in _METHODS.split():
         function = getattr(np, name)
         setattr(Traced, name, _method(name, function))
 
@@ -109,7 +113,8 @@ def _conj(self: Traced) -> Any:
 
 
 def _sort(self: Traced, axis: int = -1, **_: Any) -> None:
-    self.assign(np.sort(self, axis=axis))
+    ordered: Any = np.sort(self, axis=axis)
+    self.assign(ordered)
 
 
 def _tobytes(self: Traced, *_: Any, **__: Any) -> Any:

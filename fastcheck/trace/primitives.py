@@ -14,23 +14,23 @@ from numpy.typing import NDArray
 
 from fastcheck.trace.graph import Primitive
 
-_SMOOTH = (
-    "add subtract multiply divide power float_power negative positive exp exp2 expm1 log log2 log10 log1p "
-    "sqrt square cbrt reciprocal sin cos tan sinh cosh tanh arcsin arccos arctan arcsinh arccosh "
-    "arctanh arctan2 hypot logaddexp logaddexp2 deg2rad rad2deg degrees radians "
-    "absolute fabs maximum minimum fmax fmin copysign heaviside remainder fmod conjugate"
-).split()
-_DISCRETE = (
-    "less less_equal greater greater_equal equal not_equal logical_and logical_or logical_xor "
-    "logical_not bitwise_and bitwise_or bitwise_xor invert isnan isinf isfinite signbit "
-    "sign floor ceil rint trunc floor_divide"
-).split()
+_SMOOTH = """
+    add subtract multiply divide power float_power negative positive exp exp2 expm1 log log2 log10
+    log1p sqrt square cbrt reciprocal sin cos tan sinh cosh tanh arcsin arccos arctan arcsinh arccosh
+    arctanh arctan2 hypot logaddexp logaddexp2 deg2rad rad2deg degrees radians absolute fabs maximum
+    minimum fmax fmin copysign heaviside remainder fmod conjugate
+"""
+_DISCRETE = """
+    less less_equal greater greater_equal equal not_equal logical_and logical_or logical_xor
+    logical_not bitwise_and bitwise_or bitwise_xor invert isnan isinf isfinite signbit
+    sign floor ceil rint trunc floor_divide
+"""
 
 
 def _elementwise() -> dict[np.ufunc, Primitive]:
-    table = {}
+    table: dict[np.ufunc, Primitive] = {}
     for names, discrete in ((_SMOOTH, False), (_DISCRETE, True)):
-        for name in names:
+        for name in names.split():
             ufunc = getattr(np, name)
             table.setdefault(ufunc, Primitive(name, ufunc, discrete))
     return table

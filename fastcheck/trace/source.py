@@ -24,7 +24,7 @@ def user_line() -> SourceLine:
         file = frame.f_code.co_filename
         if not file.startswith(_OURS) and not file.startswith(_NUMPY) and file[:1] != "<":
             return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
-        if file.startswith("<stdin>") or file.startswith("<ipython"):
+        if file.startswith(("<stdin>", "<ipython")):
             return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return _UNKNOWN

@@ -12,11 +12,15 @@ from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primi
 from fastcheck.trace.source import user_line
 
 
-class Untraceable(FastcheckError):
+class Untraceable(FastcheckError):  # noqa: N818  # a state of the code, not a mistake
     """The forward pass does something that cannot be traced faithfully."""
 
 
-class UntraceableAttribute(Untraceable, AttributeError):
+class Converted(Untraceable):
+    """A traced array reached C code that wants an ordinary one, as in `X.dot(W)` with plain X."""
+
+
+class UntraceableAttribute(Untraceable, AttributeError):  # noqa: N818
     """An attribute that a traced array does not have (an AttributeError, so `hasattr` works)."""
 
 
@@ -29,7 +33,7 @@ class Tape:
 
     def __init__(self) -> None:
         self.graph = Graph()
-        self.refusal: str | None = None
+        self.refusal: Untraceable | None = None
         self.closed = False
         self._read_out: list[tuple[float, Guard]] = []
         self._constants: dict[int, tuple[NDArray[Any], Node]] = {}
@@ -96,11 +100,11 @@ class Tape:
         self.graph.guards += [guard for _, guard in self._read_out if guard.node is not output]
         return found
 
-    def refuse(self, what: str, remedy: str) -> NoReturn:
+    def refuse(self, what: str, remedy: str, kind: type[Untraceable] = Untraceable) -> NoReturn:
         """Stop the trace, saying what cannot be traced, where, and what to write instead."""
-        message = f"{what} ({user_line()}); {remedy}"
-        self.refusal = self.refusal or message
-        raise Untraceable(message)
+        refusal = kind(f"{what} ({user_line()}); {remedy}")
+        self.refusal = self.refusal or refusal
+        raise refusal
 
     def _add(
         self,

@@ -24,7 +24,7 @@ from fastcheck.trace.primitives import (
     TRANSPOSE,
     WHERE,
 )
-from fastcheck.trace.tape import Tape, UntraceableAttribute
+from fastcheck.trace.tape import Converted, Tape, UntraceableAttribute
 
 
 class Traced:
@@ -115,9 +115,11 @@ class Traced:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if not self.node.constant:
             self.tape.refuse(
-                "a traced array is turned into an ordinary one, which would lose the trace",
-                "use NumPy functions of the array itself; give arrays that collect results the "
-                "form np.zeros(...) inside the loss",
+                "an array that depends on the parameters is turned into an ordinary one, which "
+                "NumPy cannot see through",
+                "write np.dot(X, W) for X.dot(W) where X is plain data, and make arrays that "
+                "collect results with np.zeros(...) inside the loss",
+                Converted,
             )
         self._store.exported = True
         plain = np.array(self.node.value, dtype=dtype)
@@ -192,13 +194,14 @@ class Traced:
 
     def __bool__(self) -> bool:
         truth = bool(self.value)
-        mask = self if self.dtype == bool else self != 0
+        mask: Any = self if self.dtype == bool else np.not_equal(self, 0)
         self.tape.guard(mask.node, "a branch")
         return truth
 
     def __int__(self) -> int:
         whole = int(self.value)
-        self.tape.guard(np.trunc(self).node, "an integer read from it")  # type: ignore[call-overload]
+        towards_zero: Any = np.trunc(self)
+        self.tape.guard(towards_zero.node, "an integer read from it")
         return whole
 
     def __index__(self) -> int:
@@ -215,7 +218,8 @@ class Traced:
             if self.size != 1:
                 raise ValueError("can only convert an array of size 1 to a Python scalar")
             return self.derive(RESHAPE, shape=())[()]
-        return self[args[0] if isinstance(args[0], tuple) else np.unravel_index(args[0], self.shape)]
+        index = args[0] if isinstance(args[0], tuple) else np.unravel_index(args[0], self.shape)
+        return self[index]
 
     def tolist(self) -> Any:
         return [row.tolist() for row in self] if self.ndim else self

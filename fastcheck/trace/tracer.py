@@ -12,7 +12,8 @@ from fastcheck.trace import operators as operators  # gives Traced its methods
 from fastcheck.trace.functions.making import traced_makers
 from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.primitives import RESHAPE
-from fastcheck.trace.tape import Tape, Untraceable
+from fastcheck.trace.rebinding import with_traced_data
+from fastcheck.trace.tape import Converted, Tape, Untraceable
 from fastcheck.trace.traced import Traced, wrap
 
 
@@ -37,24 +38,35 @@ def trace(loss: Callable[[Any], Any], tree: ParamTree) -> Graph:
         When anything on the way cannot be traced faithfully: which function, on which line of the
         user's code, and what to write instead.
     """
+    try:
+        return _traced(loss, tree)
+    except Converted as refusal:
+        try:
+            return _traced(loss, tree, data=True)
+        except Untraceable:
+            raise refusal from None
+
+
+def _traced(loss: Callable[[Any], Any], tree: ParamTree, data: bool = False) -> Graph:
+    """Trace once; with `data`, the plain arrays that the loss reaches are traced constants."""
     tape = Tape()
     leaves = {
         tensor.name: _parameter(tape, tensor.name, tensor.value, tensor.scalar) for tensor in tree
     }
     try:
         with traced_makers(tape), np.errstate(all="ignore"):
-            result = loss(tree.build(leaves))
-            tape.graph.output = _output(tape, result)
+            function = with_traced_data(loss, tape) if data else loss
+            tape.graph.output = _output(tape, function(tree.build(leaves)))
     except Untraceable:
         raise
     except Exception as error:
-        raise Untraceable(
-            tape.refusal or f"the forward pass cannot run on traced arrays: {_oneline(error)}"
+        raise tape.refusal or Untraceable(
+            f"the forward pass cannot run on traced arrays: {_oneline(error)}"
         ) from error
     finally:
         tape.closed = True
     if tape.refusal is not None:
-        raise Untraceable(tape.refusal)
+        raise tape.refusal
     return tape.graph
 
 

@@ -146,9 +146,7 @@ def _parse(operands: Any) -> tuple[list[Labels], Labels, list[Any]]:
     ]
     widest = max([rank for rank, term in zip(ranks, terms, strict=True) if Ellipsis in term] or [0])
     rest = list(range(1000, 1000 + widest))
-    inputs = [
-        _expand(term, rest[widest - rank :]) for term, rank in zip(terms, ranks, strict=True)
-    ]
+    inputs = [_expand(term, rest[widest - rank :]) for term, rank in zip(terms, ranks, strict=True)]
     if out is None:
         counted = [label for labels in inputs for label in labels]
         once = sorted(x for x in set(counted) if counted.count(x) == 1 and x < 1000)
@@ -173,7 +171,7 @@ def _expand(term: list[Any], rest: list[int]) -> Labels:
     return tuple(labels)
 
 
-def _diagonal(array: Traced, labels: Labels) -> tuple[Traced, Labels]:
+def _diagonal(array: Any, labels: Labels) -> tuple[Traced, Labels]:
     """Take the diagonal of axes that carry the same label (einsum's `ii`)."""
     for label in set(labels):
         while labels.count(label) > 1:

@@ -44,7 +44,7 @@ def along_axis(indices: Any, axis: int, shape: tuple[int, ...]) -> tuple[Any, ..
 
 
 @traced(np.put_along_axis)
-def put_along_axis(arr: Traced, indices: Any, values: Any, axis: Any) -> None:
+def put_along_axis(arr: Any, indices: Any, values: Any, axis: Any) -> None:
     indices = np.asarray(plain_index(arr.tape, indices))
     arr[along_axis(indices, one_axis(axis, arr.ndim), arr.shape)] = values
 
@@ -60,15 +60,15 @@ def extract(condition: Any, arr: Any) -> Any:
 
 
 @traced(np.delete)
-def delete(arr: Traced, obj: Any, axis: Any = None) -> Any:
+def delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     if axis is None:
         arr, axis = arr.ravel(), 0
     return take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis)
 
 
 @traced(np.diagonal)
-def diagonal(a: Traced, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    a = np.moveaxis(a, (axis1, axis2), (-2, -1))  # type: ignore[assignment]
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
     rows, columns = a.shape[-2:]
     first, second = np.arange(max(-offset, 0), rows), np.arange(max(offset, 0), columns)
     length = min(len(first), len(second))
@@ -76,14 +76,12 @@ def diagonal(a: Traced, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 @traced(np.trace)
-def trace(
-    a: Traced, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None
-) -> Any:
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Any:
     return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
 
 
 @traced(np.diag)
-def diag(v: Traced, k: int = 0) -> Any:
+def diag(v: Any, k: int = 0) -> Any:
     if v.ndim == 2:
         return diagonal(v, k)
     size = v.shape[0] + abs(k)
@@ -97,7 +95,7 @@ traced(np.diagflat)(lambda v, k=0: diag(np.ravel(v), k))
 
 
 @traced(np.nonzero)
-def nonzero(a: Traced) -> Any:
+def nonzero(a: Any) -> Any:
     return np.nonzero(plain_index(a.tape, a != 0))
 
 

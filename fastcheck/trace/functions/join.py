@@ -101,7 +101,7 @@ def _block(arrays: Any, depth: int, rank: int) -> Any:
 
 
 @traced(np.array_split)
-def array_split(ary: Traced, indices_or_sections: Any, axis: int = 0) -> Any:
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     axis = one_axis(axis, ary.ndim)
     size = ary.shape[axis]
     if np.ndim(indices_or_sections) == 0:
@@ -115,7 +115,7 @@ def array_split(ary: Traced, indices_or_sections: Any, axis: int = 0) -> Any:
 
 
 @traced(np.split)
-def split(ary: Traced, indices_or_sections: Any, axis: int = 0) -> Any:
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     if np.ndim(indices_or_sections) == 0 and ary.shape[axis] % int(indices_or_sections):
         raise ValueError("array split does not result in an equal division")
     return array_split(ary, indices_or_sections, axis)
@@ -127,7 +127,7 @@ traced(np.dsplit)(lambda ary, indices: split(ary, indices, 2))
 
 
 @traced(np.tile)
-def tile(A: Traced, reps: Any) -> Any:
+def tile(A: Any, reps: Any) -> Any:
     reps = (int(reps),) if np.ndim(reps) == 0 else tuple(int(rep) for rep in reps)
     A = np.reshape(A, (1,) * (len(reps) - A.ndim) + A.shape)
     reps = (1,) * (A.ndim - len(reps)) + reps
@@ -138,13 +138,13 @@ def tile(A: Traced, reps: Any) -> Any:
 
 
 @traced(np.repeat)
-def repeat(a: Traced, repeats: Any, axis: Any = None) -> Any:
+def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     a, axis = (a.ravel(), 0) if axis is None else (a, one_axis(axis, a.ndim))
     return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis=axis)
 
 
 @traced(np.pad)
-def pad(array: Traced, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
+def pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
     if isinstance(pad_width, dict):
         pad_width = [pad_width.get(axis, (0, 0)) for axis in range(array.ndim)]
     widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (array.ndim, 2)).tolist()
@@ -157,7 +157,7 @@ def pad(array: Traced, pad_width: Any, mode: str = "constant", **kwargs: Any) ->
     return array
 
 
-def _pad_constant(array: Traced, widths: list[list[int]], fill: Any) -> Any:
+def _pad_constant(array: Any, widths: list[list[int]], fill: Any) -> Any:
     if np.ndim(fill) != 0:
         raise TypeError("np.pad is traced for one constant value, not one a side")
     for axis, (before, after) in enumerate(widths):
@@ -167,5 +167,5 @@ def _pad_constant(array: Traced, widths: list[list[int]], fill: Any) -> Any:
             parts.insert(0, np.full([*shape[:axis], before, *shape[axis + 1 :]], fill, float))
         if after:
             parts.append(np.full([*shape[:axis], after, *shape[axis + 1 :]], fill, float))
-        array = np.concatenate(parts, axis=axis)  # type: ignore[assignment]
+        array = np.concatenate(parts, axis=axis)
     return array

@@ -9,7 +9,6 @@ import numpy as np
 from fastcheck.trace.functions.common import apply, axis_tuple
 from fastcheck.trace.primitives import opaque_function
 from fastcheck.trace.registry import traced
-from fastcheck.trace.traced import Traced
 
 _SOLVE = opaque_function("solve", np.linalg.solve)
 _INV = opaque_function("inv", np.linalg.inv)
@@ -21,8 +20,10 @@ traced(np.linalg.det)(lambda a: apply(_DET, a))
 
 
 @traced(np.linalg.norm)
-def norm(x: Traced, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    if axis is None and (ord is None or (ord in ("fro", 2) and x.ndim == (2 if ord == "fro" else 1))):
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    if axis is None and (
+        ord is None or (ord in ("fro", 2) and x.ndim == (2 if ord == "fro" else 1))
+    ):
         return np.sqrt(np.sum(np.square(x), keepdims=keepdims))
     axes = axis_tuple(axis, x.ndim)
     if len(axes) == 1:

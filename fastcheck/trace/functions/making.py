@@ -40,7 +40,7 @@ def _maker(name: str, tape: Tape, thread: int) -> Callable[..., Any]:
         if threading.get_ident() != thread or called_by_library():
             return original(*args, **kwargs)
         if name == "full" and contains_traced(args[1:2]):
-            return np.broadcast_to(args[1], args[0]).copy()  # type: ignore[union-attr]
+            return np.broadcast_to(args[1], args[0]).copy()
         # Uninitialised memory differs from call to call; zeros do not.
         array = _ORIGINAL["zeros" if name == "empty" else name](*args, **kwargs)
         return _fresh(tape, array)
@@ -91,7 +91,7 @@ def _like(make: Callable[..., Any]) -> Callable[..., Any]:
     """np.zeros_like and its kin: the shape and dtype of a traced array, nothing of its value."""
 
     def rule(
-        a: Traced, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
+        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
     ) -> Any:
         shape = a.shape if shape is None else shape
         return _fresh(a.tape, make(shape, a.dtype if dtype is None else dtype))

@@ -20,15 +20,15 @@ from fastcheck.trace.primitives import (
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced
 
-_ABSENT = np._NoValue  # type: ignore[attr-defined]  # NumPy's own "not given"
+_ABSENT = np._NoValue  # NumPy's own "not given"
 
 
-def _reduce(primitive: Primitive, a: Traced, axis: Any, keepdims: Any) -> Traced:
+def _reduce(primitive: Primitive, a: Any, axis: Any, keepdims: Any) -> Traced:
     keepdims = False if keepdims is _ABSENT else bool(keepdims)
     return apply(primitive, a, axes=axis_tuple(axis, a.ndim), keepdims=keepdims)
 
 
-def _masked(a: Traced, where: Any, neutral: float) -> Traced:
+def _masked(a: Any, where: Any, neutral: float) -> Any:
     return a if where is True or where is _ABSENT else np.where(where, a, neutral)
 
 
@@ -103,7 +103,7 @@ def mean(
     return sum_(a, axis, dtype, keepdims, where=where) / count
 
 
-def _count(a: Traced, axis: Any) -> int:
+def _count(a: Any, axis: Any) -> int:
     return int(np.prod([a.shape[one] for one in axis_tuple(axis, a.ndim)], dtype=np.int64))
 
 
@@ -171,12 +171,18 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _ABSENT, append: Any
 
 
 _CUMPROD = opaque_function("cumprod", lambda x, axis: np.cumprod(x, axis=axis))
-_ARGMAX = discrete_function("argmax", lambda x, axis, keepdims: np.argmax(x, axis, keepdims=keepdims))
-_ARGMIN = discrete_function("argmin", lambda x, axis, keepdims: np.argmin(x, axis, keepdims=keepdims))
+_ARGMAX = discrete_function(
+    "argmax", lambda x, axis, keepdims: np.argmax(x, axis, keepdims=keepdims)
+)
+_ARGMIN = discrete_function(
+    "argmin", lambda x, axis, keepdims: np.argmin(x, axis, keepdims=keepdims)
+)
 _ARGSORT = discrete_function("argsort", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
 _ANY = discrete_function("any", lambda x, axis, keepdims: np.any(x, axis=axis, keepdims=keepdims))
 _ALL = discrete_function("all", lambda x, axis, keepdims: np.all(x, axis=axis, keepdims=keepdims))
-_COUNT = discrete_function("count_nonzero", lambda x, axis: np.asarray(np.count_nonzero(x, axis=axis)))
+_COUNT = discrete_function(
+    "count_nonzero", lambda x, axis: np.asarray(np.count_nonzero(x, axis=axis))
+)
 
 
 @traced(np.cumprod)

@@ -49,14 +49,18 @@ def nan_to_num(
     return np.where(x == -np.inf, info.min if neginf is None else neginf, x)
 
 
+def _lower(shape: tuple[int, ...], k: int) -> Any:
+    return np.tri(shape[-2], shape[-1], k, dtype=bool)
+
+
 @traced(np.tril)
 def tril(m: Any, k: int = 0) -> Any:
-    return np.where(np.tri(*m.shape[-2:], k=k, dtype=bool), m, 0.0)
+    return np.where(_lower(m.shape, k), m, 0.0)
 
 
 @traced(np.triu)
 def triu(m: Any, k: int = 0) -> Any:
-    return np.where(np.tri(*m.shape[-2:], k=k - 1, dtype=bool), 0.0, m)
+    return np.where(_lower(m.shape, k - 1), 0.0, m)
 
 
 _ROUND = discrete_function("round", lambda x, decimals: np.round(x, decimals))
@@ -70,7 +74,9 @@ _SORTED_BEFORE = discrete_function(
 traced(np.round, np.around)(lambda a, decimals=0: apply(_ROUND, a, decimals=decimals))
 traced(np.fix)(lambda x: apply(_FIX, x))
 traced(np.sinc)(lambda x: apply(_SINC, x))
-traced(np.searchsorted)(lambda a, v, side="left", sorter=None: apply(_SORTED_BEFORE, a, v, side=side))
+traced(np.searchsorted)(
+    lambda a, v, side="left", sorter=None: apply(_SORTED_BEFORE, a, v, side=side)
+)
 traced(np.real)(lambda val: val)
 traced(np.copy)(lambda a, order="K", subok=False: a.copy())
 
@@ -97,5 +103,7 @@ traced(np.allclose)(lambda a, b, *args, **kwargs: bool(np.all(np.isclose(a, b, *
 
 
 @traced(np.interp)
-def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
+def interp(
+    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
+) -> Any:
     tape_of(x, xp, fp).refuse("np.interp cannot be traced", "write it with np.where and a line")

@@ -14,12 +14,9 @@ from fastcheck.trace.traced import Traced
 
 
 @traced(np.reshape)
-def reshape(a: Traced, /, shape: Any = None, order: str = "C", **kwargs: Any) -> Any:
+def reshape(a: Any, /, shape: Any = None, order: str = "C", **kwargs: Any) -> Any:
     shape = kwargs.get("newshape", shape)
-    try:
-        sizes = (operator.index(shape),)
-    except TypeError:
-        sizes = tuple(operator.index(size) for size in shape)
+    sizes = tuple(operator.index(size) for size in (shape if np.iterable(shape) else (shape,)))
     if order == "F":
         return a.T.derive(RESHAPE, shape=sizes[::-1]).T
     return a.derive(RESHAPE, shape=_known(sizes, a.size))
@@ -31,7 +28,7 @@ def _known(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
 
 
 @traced(np.ravel)
-def ravel(a: Traced, order: str = "C") -> Any:
+def ravel(a: Any, order: str = "C") -> Any:
     return reshape(a, (-1,), "F" if order == "F" else "C")
 
 
@@ -47,7 +44,7 @@ if hasattr(np, "permute_dims"):
 
 
 @traced(np.swapaxes)
-def swapaxes(a: Traced, axis1: int, axis2: int) -> Any:
+def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     axes = list(range(a.ndim))
     one, other = one_axis(axis1, a.ndim), one_axis(axis2, a.ndim)
     axes[one], axes[other] = axes[other], axes[one]
@@ -59,7 +56,7 @@ if hasattr(np, "matrix_transpose"):
 
 
 @traced(np.moveaxis)
-def moveaxis(a: Traced, source: Any, destination: Any) -> Any:
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     source, destination = axis_tuple(source, a.ndim), axis_tuple(destination, a.ndim)
     order = [axis for axis in range(a.ndim) if axis not in source]
     for to, axis in sorted(zip(destination, source, strict=True)):
@@ -68,7 +65,7 @@ def moveaxis(a: Traced, source: Any, destination: Any) -> Any:
 
 
 @traced(np.rollaxis)
-def rollaxis(a: Traced, axis: int, start: int = 0) -> Any:
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     axis = one_axis(axis, a.ndim)
     start = start + a.ndim if start < 0 else start
     return moveaxis(a, axis, start - 1 if axis < start else start)
@@ -82,15 +79,13 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     else:
         dropped = axis_tuple(axis, a.ndim)
         if any(a.shape[one] != 1 for one in dropped):
-            raise ValueError(
-                "cannot select an axis to squeeze out which has size not equal to one"
-            )
+            raise ValueError("cannot select an axis to squeeze out which has size not equal to one")
         kept = [size for one, size in enumerate(a.shape) if one not in dropped]
     return a.derive(RESHAPE, shape=tuple(kept))
 
 
 @traced(np.expand_dims)
-def expand_dims(a: Traced, axis: Any) -> Any:
+def expand_dims(a: Any, axis: Any) -> Any:
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
     added = axis_tuple(axis, a.ndim + count)
     sizes = iter(a.shape)
@@ -99,7 +94,7 @@ def expand_dims(a: Traced, axis: Any) -> Any:
 
 
 @traced(np.broadcast_to)
-def broadcast_to(array: Traced, shape: Any, subok: bool = False) -> Any:
+def broadcast_to(array: Any, shape: Any, subok: bool = False) -> Any:
     shape = (shape,) if np.ndim(shape) == 0 else tuple(int(size) for size in shape)
     return array.derive(BROADCAST, shape=shape)
 
@@ -117,7 +112,7 @@ def _atleast(ndim: int, *arrays: Any) -> Any:
     return grown[0] if len(grown) == 1 else tuple(grown)
 
 
-def _grow(a: Traced, ndim: int) -> Any:
+def _grow(a: Any, ndim: int) -> Any:
     if a.ndim >= ndim:
         return a
     if ndim == 3:  # NumPy puts the new axes around, not before
@@ -132,7 +127,7 @@ traced(np.atleast_3d)(lambda *arrays: _atleast(3, *arrays))
 
 
 @traced(np.flip)
-def flip(m: Traced, axis: Any = None) -> Any:
+def flip(m: Any, axis: Any = None) -> Any:
     flipped = axis_tuple(axis, m.ndim)
     step = tuple(slice(None, None, -1 if one in flipped else None) for one in range(m.ndim))
     return m[step]
@@ -143,14 +138,14 @@ traced(np.flipud)(lambda m: flip(m, 0))
 
 
 @traced(np.rot90)
-def rot90(m: Traced, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
+def rot90(m: Any, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Any:
     for _ in range(k % 4):
         m = flip(swapaxes(m, *axes), axes[0])
     return m
 
 
 @traced(np.roll)
-def roll(a: Traced, shift: Any, axis: Any = None) -> Any:
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
         return reshape(roll(ravel(a), shift, 0), a.shape)
     shifts, axes = np.broadcast_arrays(shift, axis)

@@ -1,0 +1,116 @@
+"""Data as traced constants, for code that calls a method of plain data: `X.dot(W)`.
+
+`X.dot` is C code of an ordinary array, which no protocol reaches. If X is a traced constant, it is
+the method of a traced array. So the loss is cloned with the float arrays that it and the functions
+it calls find in closures, defaults and globals replaced. The user's own functions are not touched.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace.tape import Tape
+from fastcheck.trace.traced import wrap
+
+_LIBRARY_FOLDERS = ("site-packages", "dist-packages", "lib/python")
+_MOST_FUNCTIONS = 500
+
+
+def with_traced_data(function: Callable[..., Any], tape: Tape) -> Callable[..., Any]:
+    """Return `function` with the plain float arrays that it reaches as traced constants."""
+    result: Callable[..., Any] = _Rebinder(tape).replaced(function)
+    return result
+
+
+class _Rebinder:
+    """Replaces arrays and the functions that reach them, each once."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self._known: dict[int, Any] = {}
+        self._keep_alive: list[Any] = []
+        self._globals: dict[int, dict[str, Any]] = {}
+
+    def replaced(self, value: Any) -> Any:
+        if id(value) in self._known:
+            return self._known[id(value)]
+        if type(value) is np.ndarray and value.dtype.kind == "f":
+            return self._remember(value, wrap(self._tape, self._tape.constant(value)))
+        if isinstance(value, types.FunctionType) and _of_the_user(value):
+            return self._clone(value)
+        if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType):
+            return types.MethodType(self.replaced(value.__func__), value.__self__)
+        if isinstance(value, functools.partial):
+            args = [self.replaced(arg) for arg in value.args]
+            named = {name: self.replaced(arg) for name, arg in value.keywords.items()}
+            return functools.partial(self.replaced(value.func), *args, **named)
+        if type(value) in (list, tuple, dict):
+            return self._container(value)
+        return value
+
+    def _remember(self, value: Any, new: Any) -> Any:
+        self._keep_alive.append(value)  # an id is only good while its object lives
+        self._known[id(value)] = new
+        return new
+
+    def _container(self, value: Any) -> Any:
+        """Containers of arrays, such as a list of minibatches; others stay the user's own."""
+        parts = list(value.values() if isinstance(value, dict) else value)
+        if not any(type(part) is np.ndarray and part.dtype.kind == "f" for part in parts):
+            return value
+        new = [self.replaced(part) for part in parts]
+        made = dict(zip(value, new, strict=True)) if isinstance(value, dict) else type(value)(new)
+        return self._remember(value, made)
+
+    def _clone(self, function: types.FunctionType) -> Any:
+        if len(self._known) > _MOST_FUNCTIONS:
+            return function
+        cells = tuple(types.CellType() for _ in function.__closure__ or ())
+        clone = types.FunctionType(
+            function.__code__,
+            self._namespace(function),
+            function.__name__,
+            self.replaced(function.__defaults__) if function.__defaults__ else None,
+            cells or None,
+        )
+        clone.__kwdefaults__ = function.__kwdefaults__
+        clone.__dict__.update(function.__dict__)
+        self._remember(function, clone)  # before its cells: functions may refer to themselves
+        for cell, original in zip(cells, function.__closure__ or (), strict=True):
+            try:
+                cell.cell_contents = self.replaced(original.cell_contents)
+            except ValueError:  # a variable that is not assigned yet
+                continue
+        return clone
+
+    def _namespace(self, function: types.FunctionType) -> dict[str, Any]:
+        """Return a copy of the function's globals with what its code names replaced."""
+        source = function.__globals__
+        space = self._globals.get(id(source))
+        if space is None:
+            space = self._globals[id(source)] = dict(source)
+        for name in _names(function.__code__):
+            if name in source:
+                value = source[name]
+                self._keep_alive.append(value)
+                space[name] = value  # functions may name each other in a circle
+                space[name] = self.replaced(value)
+        return space
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Names that the code and the functions defined inside it look up."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _of_the_user(function: types.FunctionType) -> bool:
+    file = function.__code__.co_filename
+    module = sys.modules.get(function.__module__ or "")
+    return module is not np and not any(folder in file for folder in _LIBRARY_FOLDERS)
