@@ -23,6 +23,6 @@ def propagate(context: Context, node: Node, deltas: Deltas) -> Delta | None:
 
 
 def cancels(node: Node) -> bool:
-    """Whether the node's rule subtracts two nearly equal numbers, so that tiny steps lose digits."""
+    """Whether the node's rule subtracts nearly equal numbers, so that tiny steps lose digits."""
     primitive = node.primitive
     return primitive in CANCELLING or (primitive not in RULES and not primitive.discrete)

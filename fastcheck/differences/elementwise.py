@@ -145,7 +145,7 @@ def _square(site: Site) -> Array:
 
 @formula(np.power, np.float_power)
 def _power(site: Site) -> Array:
-    dx, dp = site.differences
+    dp = site.differences[1]
     exponent = site.context.bases.value(site.node.operands[1])
     if dp is None and exponent.size == 1 and float(exponent) in (2.0, 3.0, 4.0):
         return _small_power(site, int(exponent))

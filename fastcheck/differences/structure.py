@@ -144,37 +144,30 @@ def _concatenate(context: Context, node: Node, deltas: Deltas) -> Delta | None:
 
 
 def _joined(xp: Any, node: Node, deltas: Deltas, axis: int) -> Delta:
-    """Write the parts side by side, keeping pins and constant axes that all of them share."""
-    wide = []
-    for delta, operand in zip(deltas, node.operands, strict=True):
-        if delta is None:
-            continue
-        delta = unpin(xp, delta, operand.shape, [axis])
-        wide.append(delta)
+    """Write the parts side by side, keeping the pins that all of them share."""
+    shapes = [operand.shape for operand in node.operands]
+    moved = [
+        None if delta is None else unpin(xp, delta, shape, [axis])
+        for delta, shape in zip(deltas, shapes, strict=True)
+    ]
+    present = [delta for delta in moved if delta is not None]
     common = {
         one: pin
-        for one, pin in wide[0].pins.items()
-        if all(one in other.pins and pin.same_as(other.pins[one]) for other in wide[1:])
+        for one, pin in present[0].pins.items()
+        if all(one in other.pins and pin.same_as(other.pins[one]) for other in present[1:])
     }
-    copies = wide[0].values.shape[0]
-    loose = iter(
-        unpin(xp, delta, operand.shape, [one for one in delta.pins if one not in common])
-        for delta, operand in zip(
-            wide,
-            [n for n, d in zip(node.operands, deltas, strict=True) if d is not None],
-            strict=True,
-        )
-    )
-    parts = [None if delta is None else next(loose).values for delta in deltas]
-    dims = [
-        max([part.shape[one + 1] for part in parts if part is not None]) for one in range(node.ndim)
+    parts = [
+        None
+        if delta is None
+        else unpin(xp, delta, shape, [one for one in delta.pins if one not in common]).values
+        for delta, shape in zip(moved, shapes, strict=True)
     ]
+    dims = [max(p.shape[a + 1] for p in parts if p is not None) for a in range(node.ndim)]
     dims[axis] = node.shape[axis]
-    out = xp.zeros((copies, *dims))
+    out = xp.zeros((present[0].values.shape[0], *dims))
     start = 0
-    for part, operand in zip(parts, node.operands, strict=True):
-        stop = start + operand.shape[axis]
+    for part, shape in zip(parts, shapes, strict=True):
         if part is not None:
-            out[(slice(None),) * (axis + 1) + (slice(start, stop),)] = part
-        start = stop
+            out[(slice(None),) * (axis + 1) + (slice(start, start + shape[axis]),)] = part
+        start += shape[axis]
     return Delta(out, common)

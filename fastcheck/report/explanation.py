@@ -30,7 +30,8 @@ def _headline(explanation: Explanation) -> str:
     else:
         what = f"not traced: {explanation.refusal}"
     text = (
-        f"loss {explanation.loss:.6g}, {what}; about {duration(explanation.seconds)} for a full check"
+        f"loss {explanation.loss:.6g}, {what}; "
+        f"about {duration(explanation.seconds)} for a full check"
     )
     return textwrap.fill(text, _WIDTH)
 

@@ -16,9 +16,9 @@ from fastcheck.trace.graph import Primitive
 
 _SMOOTH = """
     add subtract multiply divide power float_power negative positive exp exp2 expm1 log log2 log10
-    log1p sqrt square cbrt reciprocal sin cos tan sinh cosh tanh arcsin arccos arctan arcsinh arccosh
-    arctanh arctan2 hypot logaddexp logaddexp2 deg2rad rad2deg degrees radians absolute fabs maximum
-    minimum fmax fmin copysign heaviside remainder fmod conjugate
+    log1p sqrt square cbrt reciprocal sin cos tan sinh cosh tanh arcsin arccos arctan arcsinh
+    arccosh arctanh arctan2 hypot logaddexp logaddexp2 deg2rad rad2deg degrees radians absolute
+    fabs maximum minimum fmax fmin copysign heaviside remainder fmod conjugate
 """
 _DISCRETE = """
     less less_equal greater greater_equal equal not_equal logical_and logical_or logical_xor

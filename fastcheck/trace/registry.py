@@ -39,6 +39,7 @@ REFUSED: dict[Any, str] = {
     np.put: "write x[index] = values",
     np.place: "write x = np.where(mask, value, x)",
     np.putmask: "write x = np.where(mask, values, x)",
+    np.interp: "write the line through two points with np.where",
     np.unique: "take the unique values of plain data outside the loss",
     np.histogram: "a histogram has no useful derivative; keep it out of the loss",
     np.save: "keep files out of the loss",

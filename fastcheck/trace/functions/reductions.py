@@ -170,19 +170,21 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _ABSENT, append: Any
     return a
 
 
-_CUMPROD = opaque_function("cumprod", lambda x, axis: np.cumprod(x, axis=axis))
-_ARGMAX = discrete_function(
-    "argmax", lambda x, axis, keepdims: np.argmax(x, axis, keepdims=keepdims)
-)
-_ARGMIN = discrete_function(
-    "argmin", lambda x, axis, keepdims: np.argmin(x, axis, keepdims=keepdims)
-)
+def _along(function: Any) -> Any:
+    return lambda x, axis: np.asarray(function(x, axis=axis))
+
+
+def _keeping(function: Any) -> Any:
+    return lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims)
+
+
+_CUMPROD = opaque_function("cumprod", _along(np.cumprod))
+_ARGMAX = discrete_function("argmax", _keeping(np.argmax))
+_ARGMIN = discrete_function("argmin", _keeping(np.argmin))
 _ARGSORT = discrete_function("argsort", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
-_ANY = discrete_function("any", lambda x, axis, keepdims: np.any(x, axis=axis, keepdims=keepdims))
-_ALL = discrete_function("all", lambda x, axis, keepdims: np.all(x, axis=axis, keepdims=keepdims))
-_COUNT = discrete_function(
-    "count_nonzero", lambda x, axis: np.asarray(np.count_nonzero(x, axis=axis))
-)
+_ANY = discrete_function("any", _keeping(np.any))
+_ALL = discrete_function("all", _keeping(np.all))
+_COUNT = discrete_function("count_nonzero", _along(np.count_nonzero))
 
 
 @traced(np.cumprod)

@@ -74,11 +74,13 @@ _SORTED_BEFORE = discrete_function(
 traced(np.round, np.around)(lambda a, decimals=0: apply(_ROUND, a, decimals=decimals))
 traced(np.fix)(lambda x: apply(_FIX, x))
 traced(np.sinc)(lambda x: apply(_SINC, x))
-traced(np.searchsorted)(
-    lambda a, v, side="left", sorter=None: apply(_SORTED_BEFORE, a, v, side=side)
-)
 traced(np.real)(lambda val: val)
 traced(np.copy)(lambda a, order="K", subok=False: a.copy())
+
+
+@traced(np.searchsorted)
+def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Any:
+    return apply(_SORTED_BEFORE, a, v, side=side)
 
 
 @traced(np.copyto)
@@ -100,10 +102,3 @@ def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: b
 
 
 traced(np.allclose)(lambda a, b, *args, **kwargs: bool(np.all(np.isclose(a, b, *args, **kwargs))))
-
-
-@traced(np.interp)
-def interp(
-    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
-) -> Any:
-    tape_of(x, xp, fp).refuse("np.interp cannot be traced", "write it with np.where and a line")
