@@ -1,0 +1,63 @@
+"""Snapshots of the contents of arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_Array = np.ndarray[Any, Any]
+_UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+class ArrayContents:
+    """The bits, the shape and the write flag of one array."""
+
+    def __init__(self, array: _Array) -> None:
+        self._array = array
+        # A view: it keeps the shape, the dtype and the permission to write that it starts with.
+        self._view = array.view(np.ndarray)
+        self._saved = self._view.copy(order="K")
+        self._writeable = array.flags.writeable
+
+    def changed(self) -> bool:
+        return not _same_bits(self._view, self._saved)
+
+    def restore(self) -> None:
+        if self._array.shape != self._saved.shape:
+            self._array.shape = self._saved.shape
+        if self.changed():
+            self._write()
+        if self._array.flags.writeable != self._writeable:
+            self._array.flags.writeable = self._writeable
+
+    def _write(self) -> None:
+        target = self._view
+        if not target.flags.writeable:
+            # It was read-only on entry, and somebody lifted that to write to it.
+            self._array.flags.writeable = True
+            target = self._array.view(np.ndarray)
+        target[...] = self._saved
+
+
+def snapshots_of_array(array: _Array) -> list[ArrayContents]:
+    """The array's contents; for a read-only view also what it views, which may be written."""
+    source = _writeable_source(array)
+    return [ArrayContents(each) for each in (source, array) if each is not None]
+
+
+def _writeable_source(array: _Array) -> _Array | None:
+    base: Any = array
+    while isinstance(base, np.ndarray) and not base.flags.writeable:
+        base = base.base
+    return base if isinstance(base, np.ndarray) and base is not array else None
+
+
+def _same_bits(a: _Array, b: _Array) -> bool:
+    """Equality that tells 0.0 from -0.0, and one NaN from another."""
+    if a.dtype.hasobject:
+        return all(x is y for x, y in zip(a.flat, b.flat, strict=True))
+    unsigned = _UNSIGNED.get(a.dtype.itemsize)
+    if unsigned is None:
+        return a.tobytes() == b.tobytes()
+    return bool((a.view(unsigned) == b.view(unsigned)).all())

@@ -1,0 +1,124 @@
+"""The context manager that puts the user's arrays, attributes and random states back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from fastcheck.errors import FastcheckError
+from fastcheck.keep.arrays import ArrayContents, snapshots_of_array
+from fastcheck.keep.bindings import Snapshot
+from fastcheck.keep.random_states import snapshots_of_global_random_states
+from fastcheck.keep.reach import snapshots_of_reach
+from fastcheck.params.nesting import tensor_name, walk
+
+
+def keep(loss: object, params: object, grads: object = None) -> Kept:
+    """Put back whatever is changed inside the `with` block, however it ends.
+
+    Parameters
+    ----------
+    loss, grads
+        The user's functions (`grads` may be arrays instead). What they can reach and write is
+        kept: see `Kept`.
+    params
+        The user's parameters. Every array in any nesting of dict, list and tuple is kept.
+
+    Examples
+    --------
+    >>> W = np.ones(3)
+    >>> with keep(loss=None, params={"W": W}) as kept:
+    ...     W[0] = np.nan
+    ...     kept.changed()
+    ['W']
+    >>> W
+    array([1., 1., 1.])
+    """
+    return Kept(loss, params, grads)
+
+
+class Kept:
+    """What was on entry, and how to get back to it.
+
+    Kept bit for bit: the contents of all arrays in `params` and `grads`, and of arrays that the
+    functions reach and that share memory with `params`. Kept by identity: attributes, closure
+    variables, module globals that the functions name, and the entries of dicts, lists, sets and
+    deques found there, down to four levels. The states of NumPy's and Python's global random
+    numbers, and of generators found on the way, are kept too.
+
+    Not kept: the contents of other arrays, what library code holds for itself, positions of
+    files and iterators.
+    """
+
+    def __init__(self, loss: object, params: object, grads: object = None) -> None:
+        self._loss = loss
+        self._params = params
+        self._grads = grads
+        self._parameters: list[tuple[str, ArrayContents]] = []
+        self._snapshots: list[Snapshot] = []
+
+    def __enter__(self) -> Self:
+        params = _arrays_of(self._params)
+        gradients = [] if callable(self._grads) else _arrays_of(self._grads)
+        self._parameters = [(name, ArrayContents(array)) for name, array in params]
+        arrays = [array for _, array in (*params, *gradients)]
+        roots = [self._loss, self._grads, self._params]
+        contents = [snapshot for array in arrays for snapshot in snapshots_of_array(array)]
+        bindings = snapshots_of_reach(roots, [array for _, array in params])
+        # Random states last: nothing that is put back before them may draw from them.
+        self._snapshots = [*contents, *bindings, *snapshots_of_global_random_states()]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            failures = self._restore()
+        except KeyboardInterrupt:
+            # Interrupted while putting things back: that is idempotent, so begin again.
+            self._restore()
+            raise
+        self._parameters, self._snapshots = [], []
+        if failures:
+            _say(failures, error)
+
+    def changed(self) -> list[str]:
+        """The names of the tensors of `params` whose bits differ now from those on entry."""
+        return [name for name, contents in self._parameters if contents.changed()]
+
+    def _restore(self) -> list[Exception]:
+        return [failure for snapshot in self._snapshots if (failure := _try(snapshot.restore))]
+
+
+def _arrays_of(nesting: Any) -> list[tuple[str, np.ndarray[Any, Any]]]:
+    return [(tensor_name(path), leaf) for path, leaf in walk(nesting) if _is_array(leaf)]
+
+
+def _is_array(leaf: object) -> bool:
+    return isinstance(leaf, np.ndarray)
+
+
+def _try(restore: Callable[[], None]) -> Exception | None:
+    """One thing that cannot be put back must not keep the others from it."""
+    try:
+        restore()
+    except Exception as failure:
+        return failure
+    return None
+
+
+def _say(failures: list[Exception], error: BaseException | None) -> None:
+    reasons = "; ".join(f"{type(failure).__name__}: {failure}" for failure in failures)
+    message = (
+        f"`loss` or `grads` changed {len(failures)} object(s) that could not be put back "
+        f"({reasons}); make them again before you go on."
+    )
+    if error is None:
+        raise FastcheckError(message)
+    error.add_note(message)

@@ -1,0 +1,84 @@
+"""Which leaves can be parameters or gradients, and what to say about those that cannot."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+_PARAMETER_TYPES = (np.float16, np.float32, np.float64)
+_MOST_LISTED = 50
+
+
+def parameter_flaw(leaf: Any, remedy: str = "leave it out of the tree") -> str | None:
+    """What keeps `leaf` from being a parameter, with the remedy; None if nothing does."""
+    if (flaw := _unusable_kind(leaf)) is not None:
+        return flaw
+    if isinstance(leaf, np.ndarray) and type(leaf) not in (np.ndarray, np.memmap):
+        return f"a {_type_name(leaf)}, a subclass of ndarray; use np.asarray(...)"
+    if isinstance(leaf, np.ndarray | np.generic):
+        return None if leaf.dtype.type in _PARAMETER_TYPES else _dtype_flaw(leaf, remedy)
+    return None if isinstance(leaf, float) else _object_flaw(leaf, remedy)
+
+
+def gradient_flaw(leaf: Any) -> str | None:
+    """What keeps `leaf` from being a gradient, with the remedy; None if nothing does."""
+    remedy = "give a float array"
+    if (flaw := _unusable_kind(leaf)) is not None:
+        return flaw
+    if isinstance(leaf, np.ndarray | np.generic):
+        return None if leaf.dtype.kind in "fiu" else _dtype_flaw(leaf, remedy)
+    if isinstance(leaf, int | float) and not isinstance(leaf, bool):
+        return None
+    return _object_flaw(leaf, remedy)
+
+
+def is_number(leaf: Any) -> bool:
+    """A real scalar: a Python or NumPy number."""
+    return isinstance(leaf, numbers.Real | np.generic) and not isinstance(leaf, bool | np.bool_)
+
+
+def listed(problems: Sequence[str]) -> str:
+    """One indented line for each problem."""
+    lines = [f"  {problem}" for problem in problems[:_MOST_LISTED]]
+    if len(problems) > _MOST_LISTED:
+        lines.append(f"  ... and {len(problems) - _MOST_LISTED} more")
+    return "\n".join(lines)
+
+
+def _unusable_kind(leaf: Any) -> str | None:
+    if type(leaf).__module__.startswith("cupy"):
+        return f"a {_type_name(leaf)}; GPU arrays are not supported yet, use .get()"
+    if isinstance(leaf, np.ma.MaskedArray):
+        return "a masked array; use .filled(0.0), or leave the masked entries out"
+    if isinstance(leaf, np.matrix):
+        return "a np.matrix; use np.asarray(...)"
+    return None
+
+
+def _dtype_flaw(leaf: np.ndarray[Any, Any] | np.generic, remedy: str) -> str:
+    what = f"{leaf.dtype} array of shape {leaf.shape}"
+    if leaf.dtype.kind == "c":
+        return f"{what}; use its .real and .imag as two float arrays"
+    if leaf.dtype.kind in "SUVMm":
+        return f"{what}; {remedy}"
+    return f"{what}; use .astype(float)"
+
+
+def _object_flaw(leaf: Any, remedy: str) -> str:
+    if leaf is None:
+        return f"None; {remedy}"
+    if isinstance(leaf, bool | int):
+        return f"{leaf!r}, a Python {type(leaf).__name__}; use float(...)"
+    if isinstance(leaf, str | bytes):
+        return f"a {type(leaf).__name__}; {remedy}"
+    if callable(leaf):
+        return f"a callable ({_type_name(leaf)}); {remedy}"
+    return f"an object of type {_type_name(leaf)}; use np.asarray(..., dtype=float)"
+
+
+def _type_name(leaf: object) -> str:
+    kind = type(leaf)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"

@@ -1,0 +1,245 @@
+"""The user's parameters as named float64 tensors in a nesting that can be rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastcheck.errors import InputError, InputTypeError
+from fastcheck.params.leaves import listed
+from fastcheck.params.nesting import Branch, Path, outline, rebuild, tensor_name, walk
+from fastcheck.params.refusals import refuse_unusable
+from fastcheck.params.sharing import overlapping
+
+
+@dataclass(frozen=True, eq=False)
+class Tensor:
+    """One float array of the parameter tree.
+
+    Attributes
+    ----------
+    name
+        Dict keys and field names joined by ".", places in a list or tuple as "[i]":
+        ``layers[0].W``. A single bare array is named ``params``.
+    path
+        The same as a tuple: a str for each key or field, an int for each place.
+    value
+        The values at θ, float64, in memory of its own. The memory layout (C or Fortran order)
+        is that of the user's array.
+    dtype
+        The user's dtype, in native byte order: float16, float32 or float64.
+    scalar
+        The user gave a Python float or a NumPy scalar rather than an array. `value` is 0-d.
+    """
+
+    name: str
+    path: Path
+    value: NDArray[np.float64]
+    dtype: np.dtype[Any]
+    scalar: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def size(self) -> int:
+        return self.value.size
+
+
+class ParamTree:
+    """The parameters θ: named tensors, and the nesting that the user's loss expects.
+
+    The values are copies. Two places that hold the same array, or views of
+    the same memory, are two tensors, and each is perturbed alone; `shared` names such pairs.
+
+    Attributes
+    ----------
+    tensors
+        In the tree's order: that of the dicts' insertion and of the lists, depth first.
+    names
+        Their names, all different.
+    size
+        How many parameters there are in all.
+    shared
+        Pairs of names whose arrays shared memory in the user's tree.
+    """
+
+    def __init__(
+        self,
+        root: Branch | int,
+        tensors: tuple[Tensor, ...],
+        shared: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.root = root
+        self.tensors = tensors
+        self.shared = shared
+        self.names = tuple(tensor.name for tensor in tensors)
+        self.size = sum(tensor.size for tensor in tensors)
+        self._by_name = {tensor.name: tensor for tensor in tensors}
+
+    @classmethod
+    def from_user(cls, params: object, argument: str = "params") -> ParamTree:
+        """Read the user's parameters.
+
+        Parameters
+        ----------
+        params
+            A float array, a float, or any nesting of dict, list and tuple (subclasses and
+            namedtuples included) of them. float16, float32 and float64 are accepted.
+        argument
+            What the error messages call it.
+
+        Raises
+        ------
+        InputTypeError
+            If an entry is not a float array. All such entries are named.
+        InputError
+            If there are no parameters, some are NaN or infinite, two have the same name,
+            or a container holds itself.
+        """
+        leaves = list(walk(params))
+        refuse_unusable(leaves, argument)
+        tensors = tuple(_tensor(path, leaf) for path, leaf in leaves)
+        _refuse_non_finite(tensors, argument)
+        tree = cls(
+            outline(params, count()), tensors, _shared([leaf for _, leaf in leaves], tensors)
+        )
+        _refuse_unfaithful_containers(tree, params, argument)
+        return tree
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.tensors)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._by_name[name]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in self.tensors)
+        return f"<ParamTree of {self.size} parameters: {shapes}>"
+
+    def build(self, leaves: Mapping[str, Any]) -> Any:
+        """The user's nesting, in new containers of the same types, holding `leaves`.
+
+        Parameters
+        ----------
+        leaves
+            An object for every name of the tree. They are put in as they are, not copied.
+        """
+        return rebuild(self.root, [leaves[name] for name in self.names])
+
+    def copies(self) -> Any:
+        """The parameters as the user's loss takes them, in fresh float64 memory.
+
+        Arrays are arrays. A Python float or NumPy scalar is a `numpy.float64`, which cannot be
+        written: what perturbs parameters in place must `build` with 0-d arrays instead.
+        """
+        return self.build({tensor.name: _copy(tensor) for tensor in self.tensors})
+
+    def ravel(self, leaves: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+        """All of `leaves`, one after the other in the tree's order, each in C order: (size,)."""
+        parts = [self._flat(tensor, leaves[tensor.name]) for tensor in self.tensors]
+        return np.concatenate(parts)
+
+    def unravel(self, vector: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """The inverse of `ravel`: each tensor's part of `vector`, in its shape, in new memory.
+
+        Raises
+        ------
+        InputError
+            If `vector` does not hold one value for each parameter.
+        """
+        flat = np.array(vector, dtype=np.float64).reshape(-1)
+        if flat.size != self.size:
+            raise InputError(
+                f"`vector` holds {flat.size} values, but there are {self.size} parameters; "
+                "pass one value for each."
+            )
+        ends = np.cumsum([tensor.size for tensor in self.tensors])
+        parts = np.split(flat, ends[:-1])
+        return {
+            tensor.name: part.reshape(tensor.shape)
+            for tensor, part in zip(self.tensors, parts, strict=True)
+        }
+
+    @staticmethod
+    def _flat(tensor: Tensor, leaf: ArrayLike) -> NDArray[np.float64]:
+        array = np.asarray(leaf, dtype=np.float64)
+        if array.shape != tensor.shape:
+            raise InputError(
+                f"`leaves` holds shape {array.shape} for {tensor.name}, which has shape "
+                f"{tensor.shape}; pass arrays of the parameters' shapes."
+            )
+        return array.reshape(-1)
+
+
+def _tensor(path: Path, leaf: Any) -> Tensor:
+    array = np.asarray(leaf)
+    value = np.array(array, dtype=np.float64, order="K", copy=True, subok=False)
+    scalar = not isinstance(leaf, np.ndarray)
+    return Tensor(tensor_name(path), path, value, array.dtype.newbyteorder("="), scalar)
+
+
+def _copy(tensor: Tensor) -> Any:
+    return tensor.value[()] if tensor.scalar else tensor.value.copy(order="K")
+
+
+def _shared(leaves: list[Any], tensors: tuple[Tensor, ...]) -> tuple[tuple[str, str], ...]:
+    # A scalar has no memory that a loss could write to: an empty array stands in for it.
+    arrays = [leaf if isinstance(leaf, np.ndarray) else np.empty(0) for leaf in leaves]
+    return tuple((tensors[i].name, tensors[j].name) for i, j in overlapping(arrays))
+
+
+def _refuse_non_finite(tensors: tuple[Tensor, ...], argument: str) -> None:
+    problems = []
+    for tensor in tensors:
+        bad = ~np.isfinite(tensor.value)
+        if bad.any():
+            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            problems.append(
+                f"{tensor.name}: {int(bad.sum())} of {tensor.size} values, the first "
+                f"{tensor.value[index]} at index {index}"
+            )
+    if problems:
+        raise InputError(
+            f"`{argument}` holds NaN or infinite values:\n{listed(problems)}\n"
+            "A gradient exists only at finite parameters: check before training diverges, "
+            "or lower the learning rate."
+        )
+
+
+def _refuse_unfaithful_containers(tree: ParamTree, params: object, argument: str) -> None:
+    """Containers with a constructor of their own may not come out as they went in."""
+    values = {tensor.name: tensor.value for tensor in tree.tensors}
+    try:
+        rebuilt = list(walk(tree.build(values)))
+        faithful = len(rebuilt) == len(tree) and all(
+            path == tensor.path and leaf is tensor.value
+            for (path, leaf), tensor in zip(rebuilt, tree.tensors, strict=True)
+        )
+    except Exception:
+        faithful = False
+    if not faithful:
+        kinds = ", ".join(sorted(_unusual_kinds(tree.root)))
+        raise InputTypeError(
+            f"`{argument}` holds containers that cannot be rebuilt with new arrays ({kinds}); "
+            "convert them to dict, list or tuple."
+        )
+
+
+def _unusual_kinds(node: Branch | int) -> set[str]:
+    if isinstance(node, int):
+        return set()
+    own = set() if node.kind in (dict, list, tuple) else {node.kind.__name__}
+    return own.union(*(_unusual_kinds(child) for child in node.children))
