@@ -1,6 +1,7 @@
 """How finite differences pass through the graph, exactly and for stacks of copies at once."""
 
 from fastcheck.differences import contraction as contraction  # importing registers the rules
+from fastcheck.differences import extremes as extremes
 from fastcheck.differences import indexing as indexing
 from fastcheck.differences import kinks as kinks
 from fastcheck.differences import reductions as reductions
@@ -17,6 +18,8 @@ __all__ = ["Bases", "Context", "Delta", "Pin", "cancels", "propagate"]
 
 def propagate(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     """Pass the operands' differences through `node`; None where no copy changes."""
+    # An array without elements has nothing that could change.
+    deltas = [delta if delta is not None and delta.values.size else None for delta in deltas]
     if all(delta is None for delta in deltas):
         return None
     return RULES.get(node.primitive, copy_by_copy)(context, node, deltas)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastcheck.differences.delta import Array, Pins
+from fastcheck.differences.pool import Pool
 from fastcheck.trace.graph import Node
 
 
@@ -20,6 +21,7 @@ class Bases:
 
     def __init__(self, xp: Any = np) -> None:
         self.xp = xp
+        self.pool = Pool(xp)
         self._values: dict[Node, Array] = {}
         self._derived: dict[tuple[Any, ...], Array] = {}
 
@@ -66,6 +68,11 @@ class Context:
         self.xp = bases.xp
         self.copies = copies
         self.kinked: Array = bases.xp.zeros(copies, dtype=bool)
+
+    def ufunc(self, ufunc: Callable[..., Array], *operands: Array) -> Array:
+        """Apply a float64 ufunc of the namespace, its result in pooled memory."""
+        shape = np.broadcast_shapes(*[operand.shape for operand in operands])
+        return ufunc(*operands, out=self.bases.pool.empty(shape))
 
     def mark_kinks(self, flips: Array) -> None:
         """Note the copies for which any of `flips`, (B, …) bool, is set."""

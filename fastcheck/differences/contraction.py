@@ -72,7 +72,7 @@ def _with_constant(
     sizes = dict(zip(labels, shape, strict=True)) | dict(
         zip(other_labels, value.shape, strict=True)
     )
-    return _product(context.xp, moving, constant, pins, out, sizes)
+    return _product(context, moving, constant, pins, out, sizes)
 
 
 def _at_pins(bases: Any, value: Array, labels: Labels, pins: dict[int, Pin]) -> Term:
@@ -107,16 +107,21 @@ def _both(
     da, db = unpin(xp, da, a_shape), unpin(xp, db, b_shape)
     sizes = dict(zip(left, a_shape, strict=True)) | dict(zip(right, b_shape, strict=True))
     one, other = Term(da.values, (COPY, *left)), Term(db.values, (COPY, *right))
-    return _product(xp, one, other, {}, out, sizes)
+    return _product(context, one, other, {}, out, sizes)
 
 
 def _product(
-    xp: Any, moving: Term, other: Term, pins: dict[int, Pin], out: Labels, sizes: dict[int, int]
+    context: Context,
+    moving: Term,
+    other: Term,
+    pins: dict[int, Pin],
+    out: Labels,
+    sizes: dict[int, int],
 ) -> Delta:
     """Contract two terms into the output's labels, with its pinned labels as size-1 axes."""
     wanted = tuple(label for label in out if label not in pins)
-    moving, other, factor = _settle_constant_axes(xp, moving, other, wanted, sizes)
-    result = contract(xp, moving, other, (COPY, *wanted))
+    moving, other, factor = _settle_constant_axes(context.xp, moving, other, wanted, sizes)
+    result = contract(context, moving, other, (COPY, *wanted))
     if factor != 1:
         result = result * factor
     dims, kept = [result.shape[0]], iter(result.shape[1:])
@@ -167,12 +172,13 @@ def _summed(term: Term, label: int) -> Term:
     return Term(term.array.sum(axis=axis), term.labels[:axis] + term.labels[axis + 1 :])
 
 
-def contract(xp: Any, a: Term, b: Term, out: Labels) -> Array:
+def contract(context: Context, a: Term, b: Term, out: Labels) -> Array:
     """Sum a·b over the labels that `out` does not name, as one (batched) matrix product.
 
     Axes are sorted into batch (in both and out), rows (only in a), columns (only in b) and inner
     (in both, summed). Labels of one operand alone that are not in `out` are summed beforehand.
     """
+    xp = context.xp
     a = _sum_alone(a, b, out)
     b = _sum_alone(b, a, out)
     batch = [label for label in out if label in a.labels and label in b.labels]
@@ -180,7 +186,7 @@ def contract(xp: Any, a: Term, b: Term, out: Labels) -> Array:
     rows = [label for label in out if label in a.labels and label not in b.labels]
     columns = [label for label in out if label in b.labels and label not in a.labels]
     if not inner:
-        return _broadcast_product(xp, a, b, out)
+        return context.ufunc(xp.multiply, _lined_up(xp, a, out), _lined_up(xp, b, out))
     left = _arranged(xp, a, [batch, rows, inner])
     right = _arranged(xp, b, [batch, inner, columns])
     n_batch = len(batch)
@@ -188,9 +194,11 @@ def contract(xp: Any, a: Term, b: Term, out: Labels) -> Array:
     column_shape = right.shape[n_batch + len(inner) :]
     batch_shape = left.shape[:n_batch]
     size = _size(left.shape[n_batch + len(rows) :])
+    rows_columns = (_size(row_shape), _size(column_shape))
     product = xp.matmul(
-        left.reshape((*batch_shape, _size(row_shape), size)),
-        right.reshape((*batch_shape, size, _size(column_shape))),
+        left.reshape((*batch_shape, rows_columns[0], size)),
+        right.reshape((*batch_shape, size, rows_columns[1])),
+        out=context.bases.pool.empty((*batch_shape, *rows_columns)),
     ).reshape((*batch_shape, *row_shape, *column_shape))
     order = [*batch, *rows, *columns]
     return xp.transpose(product, [order.index(label) for label in out])
@@ -214,12 +222,8 @@ def _arranged(xp: Any, term: Term, groups: list[list[int]]) -> Array:
     return xp.transpose(term.array, [term.labels.index(x) for group in groups for x in group])
 
 
-def _broadcast_product(xp: Any, a: Term, b: Term, out: Labels) -> Array:
-    """No label is summed: an outer product, axes lined up in the output's order."""
-    return _lined_up(xp, a, out) * _lined_up(xp, b, out)
-
-
 def _lined_up(xp: Any, term: Term, out: Labels) -> Array:
+    """Return the array with its axes in the output's order, size 1 where it lacks a label."""
     present = [label for label in out if label in term.labels]
     array = _arranged(xp, term, [present])
     sizes = iter(array.shape)

@@ -30,6 +30,10 @@ class Site:
         self.differences: list[Any] = differences
         self.pins = pins
 
+    def ufunc(self, ufunc: Callable[..., Array], *operands: Array) -> Array:
+        """Apply a float64 ufunc of the namespace, its result in pooled memory."""
+        return self.context.ufunc(ufunc, *operands)
+
     def base(self, operand: int) -> Array:
         """Return the operand's base value where the copies differ."""
         return self.hoisted(("operand", operand), lambda *bases: bases[operand])
@@ -88,29 +92,32 @@ def _same(site: Site) -> Array:
 
 @formula(np.negative)
 def _negative(site: Site) -> Array:
-    return -site.differences[0]
+    return site.xp.negative(site.differences[0])
 
 
 @formula(np.add)
 def _add(site: Site) -> Array:
     dx, dy = site.differences
-    return dx if dy is None else dy if dx is None else dx + dy
+    return dx if dy is None else dy if dx is None else site.ufunc(site.xp.add, dx, dy)
 
 
 @formula(np.subtract)
 def _subtract(site: Site) -> Array:
     dx, dy = site.differences
-    return dx if dy is None else -dy if dx is None else dx - dy
+    if dx is None:
+        return site.xp.negative(dy)
+    return dx if dy is None else site.ufunc(site.xp.subtract, dx, dy)
 
 
 @formula(np.multiply)
 def _multiply(site: Site) -> Array:
     dx, dy = site.differences
+    xp = site.xp
     if dy is None:
-        return dx * site.base(1)
+        return site.ufunc(xp.multiply, dx, site.base(1))
     if dx is None:
-        return site.base(0) * dy
-    change = dx * (site.base(1) + dy)
+        return site.ufunc(xp.multiply, site.base(0), dy)
+    change = site.ufunc(xp.multiply, dx, site.base(1) + dy)
     change += site.base(0) * dy
     return change
 
@@ -119,14 +126,18 @@ def _multiply(site: Site) -> Array:
 def _divide(site: Site) -> Array:
     dx, dy = site.differences
     if dy is None:
-        return dx * site.hoisted(("reciprocal",), lambda x, y: 1.0 / y)
+        reciprocal = site.hoisted(("reciprocal",), lambda x, y: 1.0 / y)
+        return site.ufunc(site.xp.multiply, dx, reciprocal)
     # (x+dx)/(y+dy) − x/y = (dx − (x/y)·dy)/(y+dy)
-    change = site.result() * dy
+    change = site.ufunc(site.xp.multiply, site.result(), dy)
     if dx is None:
         site.xp.negative(change, out=change)
     else:
-        change = dx - change
-    return change / (site.base(1) + dy)
+        change = site.ufunc(site.xp.subtract, dx, change)
+    divisor = site.base(1) + dy
+    if change.shape == np.broadcast_shapes(change.shape, divisor.shape):
+        return site.xp.divide(change, divisor, out=change)
+    return change / divisor
 
 
 @formula(np.reciprocal)

@@ -27,6 +27,13 @@ def _extreme(site: Site, sign: float) -> Array | None:
     name = "maximum" if sign > 0 else "minimum"
     # Which operand wins at θ; in a tie it is the second, and any move of the first is a kink.
     first_wins = site.hoisted((name, "first"), lambda x, y: sign * x > sign * y)
+    if _out_of_reach(site, name):
+        chosen = [
+            site.ufunc(xp.multiply, d, wins)
+            for d, wins in ((dx, first_wins), (dy, ~first_wins))
+            if d is not None
+        ]
+        return chosen[0] if len(chosen) == 1 else chosen[0] + chosen[1]
     smooth = xp.where(first_wins, 0.0 if dx is None else dx, 0.0 if dy is None else dy)
     nearest = site.hoisted((name, "gap"), lambda x, y: abs(x - y))
     reach = 0.0 if dx is None else abs(dx)
@@ -43,6 +50,17 @@ def _extreme(site: Site, sign: float) -> Array | None:
     kinks = crossing & (change != smooth)
     site.context.mark_kinks(kinks)
     return xp.where(crossing, change, smooth)
+
+
+def _out_of_reach(site: Site, name: str) -> bool:
+    """Whether no difference of the chunk is as large as the smallest distance to a tie."""
+    bases, operands = site.context.bases, site.node.operands
+    margin = bases.derived(
+        (site.node, name, "margin"),
+        lambda: float(abs(bases.value(operands[0]) - bases.value(operands[1])).min()),
+    )
+    reach = sum(float(max(d.max(), -d.min())) for d in site.differences if d is not None)
+    return reach < float(margin)
 
 
 @formula(np.maximum, np.fmax)

@@ -30,13 +30,12 @@ def _unary(*ufuncs: np.ufunc) -> Callable[[Callable[..., Array]], Callable[..., 
 
 @_unary(np.exp)
 def _exp(xp: Any, site: Site, d: Array) -> Array:
-    change = xp.expm1(d)
-    return _scale(change, site.result())
+    return _scale(site, site.ufunc(xp.expm1, d), site.result())
 
 
 @_unary(np.exp2)
 def _exp2(xp: Any, site: Site, d: Array) -> Array:
-    return _scale(xp.expm1(d * _LN2), site.result())
+    return _scale(site, site.ufunc(xp.expm1, d * _LN2), site.result())
 
 
 @_unary(np.expm1)
@@ -46,8 +45,8 @@ def _expm1(xp: Any, site: Site, d: Array) -> Array:
 
 def _log_growth(xp: Any, site: Site, d: Array) -> Array:
     """log(b+d) − log(b) = log1p(d/b)."""
-    ratio = d * site.hoisted(("reciprocal",), lambda b: 1.0 / b)
-    return xp.log1p(ratio, out=ratio) if xp.ndim(ratio) else xp.log1p(ratio)
+    ratio = site.ufunc(xp.multiply, d, site.hoisted(("reciprocal",), lambda b: 1.0 / b))
+    return xp.log1p(ratio, out=ratio)
 
 
 @_unary(np.log)
@@ -227,12 +226,11 @@ def _rad2deg(xp: Any, site: Site, d: Array) -> Array:
     return xp.rad2deg(d)
 
 
-def _scale(change: Array, factor: Array) -> Array:
+def _scale(site: Site, change: Array, factor: Array) -> Array:
     """Multiply in place where the shapes allow it: the stack is the larger by far."""
-    if change.ndim and np.broadcast_shapes(change.shape, factor.shape) == change.shape:
-        change *= factor
-        return change
-    return change * factor
+    if np.broadcast_shapes(change.shape, factor.shape) == change.shape:
+        return site.xp.multiply(change, factor, out=change)
+    return site.ufunc(site.xp.multiply, change, factor)
 
 
 def _plain_difference(ufunc: np.ufunc) -> None:

@@ -19,8 +19,8 @@ from fastcheck.params import Tensor
 from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.slices import Slice, slice_for
 
-CACHE_BYTES = 768 * 1024
-"""The size that the largest stack of a chunk is meant to have: a share of a core's L2 cache."""
+CACHE_BYTES = 2 * 1024**2
+"""The size that the largest stack of a chunk is meant to have, so that a few stay in the cache."""
 _MOST_COPIES = 4096
 
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]
@@ -72,6 +72,7 @@ class ReplayEngine:
         self._tensor = tensor
         self._fallback = fallback
         self._bases = Bases() if bases is None else bases
+        self._bases.pool.clear()  # the chunks of another tensor have other sizes
         self.bytes_per_parameter, largest = self._measure()
         self.chunk = _chunk(tensor.name, self.bytes_per_parameter, largest, memory)
 
