@@ -187,6 +187,8 @@ def contract(context: Context, a: Term, b: Term, out: Labels) -> Array:
     columns = [label for label in out if label in b.labels and label not in a.labels]
     if not inner:
         return context.ufunc(xp.multiply, _lined_up(xp, a, out), _lined_up(xp, b, out))
+    if a.labels[: 1 + len(inner)] == (COPY, *inner) and COPY not in b.labels and not batch:
+        return _left_product(context, a, b, inner, columns, out)
     left = _arranged(xp, a, [batch, rows, inner])
     right = _arranged(xp, b, [batch, inner, columns])
     n_batch = len(batch)
@@ -201,6 +203,23 @@ def contract(context: Context, a: Term, b: Term, out: Labels) -> Array:
         out=context.bases.pool.empty((*batch_shape, *rows_columns)),
     ).reshape((*batch_shape, *row_shape, *column_shape))
     order = [*batch, *rows, *columns]
+    return xp.transpose(product, [order.index(label) for label in out])
+
+
+def _left_product(
+    context: Context, a: Term, b: Term, inner: list[int], columns: list[int], out: Labels
+) -> Array:
+    """W @ δ: a product for every copy, because the copies' axes are in order as they are."""
+    xp = context.xp
+    left = _arranged(xp, b, [columns, inner])
+    column_shape, rest_shape = left.shape[: len(columns)], a.array.shape[1 + len(inner) :]
+    copies, size = a.array.shape[0], _size(left.shape[len(columns) :])
+    product = xp.matmul(
+        left.reshape((_size(column_shape), size)),
+        a.array.reshape((copies, size, _size(rest_shape))),
+        out=context.bases.pool.empty((copies, _size(column_shape), _size(rest_shape))),
+    ).reshape((copies, *column_shape, *rest_shape))
+    order = [COPY, *columns, *a.labels[1 + len(inner) :]]
     return xp.transpose(product, [order.index(label) for label in out])
 
 
