@@ -1,0 +1,1 @@
+"""The commands of ``fastcheck``, one file each; ``fastcheck.cli`` parses and dispatches."""

@@ -1,0 +1,111 @@
+"""The GPU: what CuPy sees, or the sentence that says what is missing. Nothing here raises."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+_INSTALL = "`pip install cupy-cuda12x` (CUDA 12 drivers) or `pip install cupy-cuda13x` (CUDA 13)"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One CUDA device: its name, compute capability such as ``"9.0"``, and memory in bytes."""
+
+    name: str
+    capability: str
+    free_memory: int
+    total_memory: int
+
+
+@dataclass(frozen=True)
+class GpuStatus:
+    """The CUDA devices found through CuPy; where there are none, ``missing`` says why."""
+
+    devices: tuple[Gpu, ...] = ()
+    missing: str = ""
+    cupy_version: str = ""
+
+
+def gpu_status() -> GpuStatus:
+    """Look for CUDA devices through CuPy, without ever raising."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ModuleNotFoundError as error:
+        if error.name == "cupy":
+            return GpuStatus(missing=f"CuPy is not installed: {_INSTALL}.")
+        return GpuStatus(missing=_broken(error))
+    except Exception as error:
+        return GpuStatus(missing=_broken(error))
+    version = str(getattr(cupy, "__version__", "unknown"))
+    try:
+        runtime = cupy.cuda.runtime
+        missing = _driver_trouble(runtime)
+        devices = () if missing else _devices(runtime)
+    except Exception as error:
+        return GpuStatus(missing=_failing(error), cupy_version=version)
+    return GpuStatus(devices=devices, missing=missing, cupy_version=version)
+
+
+def _driver_trouble(runtime: Any) -> str:
+    """Say what keeps the driver from offering a device; empty where at least one is there."""
+    driver, wanted = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    if driver == 0:
+        return "CuPy is installed, but there is no NVIDIA driver: install one (see `nvidia-smi`)."
+    try:
+        count = int(runtime.getDeviceCount())
+    except Exception as error:
+        # The majors decide: within one major, CUDA runs on older drivers.
+        if driver // 1000 < wanted // 1000 or "insufficient" in str(error).lower():
+            return (
+                f"The NVIDIA driver is too old: it supports CUDA {_cuda(driver)}, and CuPy needs "
+                f"CUDA {_cuda(wanted)}. Update the driver, or install the CuPy of CUDA "
+                f"{driver // 1000} (`pip install cupy-cuda{driver // 1000}x`)."
+            )
+        if "nodevice" in str(error).lower().replace(" ", ""):
+            count = 0
+        else:
+            raise
+    if count == 0:
+        return "CuPy and an NVIDIA driver are installed, but no CUDA device is visible."
+    return ""
+
+
+def _devices(runtime: Any) -> tuple[Gpu, ...]:
+    before = int(runtime.getDevice())
+    try:
+        return tuple(_device(runtime, number) for number in range(int(runtime.getDeviceCount())))
+    finally:
+        runtime.setDevice(before)
+
+
+def _device(runtime: Any, number: int) -> Gpu:
+    properties = runtime.getDeviceProperties(number)
+    runtime.setDevice(number)
+    free, total = runtime.memGetInfo()
+    name = properties["name"]
+    return Gpu(
+        name=name.decode() if isinstance(name, bytes) else str(name),
+        capability=f"{properties['major']}.{properties['minor']}",
+        free_memory=int(free),
+        total_memory=int(total),
+    )
+
+
+def _cuda(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def _broken(error: Exception) -> str:
+    cause = _first_line(error)
+    return f"CuPy is installed but cannot be imported ({cause}): reinstall it, {_INSTALL}."
+
+
+def _failing(error: Exception) -> str:
+    return f"CuPy is installed, but asking it for devices failed: {_first_line(error)}."
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-\t")]
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
