@@ -1,0 +1,86 @@
+"""What every engine answers: how the loss changes when single parameters are perturbed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+IndexArray: TypeAlias = NDArray[np.int64]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Changes of the loss J for n parameters of one tensor, each perturbed alone.
+
+    Attributes
+    ----------
+    plus, minus : (n,) float64
+        ``J(θ+h₊) − J(θ)`` and ``J(θ) − J(θ−h₋)``, in units of the loss. NaN or Inf where the
+        loss is not finite there.
+    step_plus, step_minus : (n,) float64
+        The steps that were really taken, in units of the parameter: ``(θ+h) − θ`` as it comes out
+        in floating point for a black box, ``h`` itself where differences are exact.
+    kinked : (n,) bool
+        A comparison, maximum, absolute value or branch came out differently at θ±h than at θ.
+        All False from a black box, which cannot know.
+    loss_calls : int
+        How often the user's function was called for these differences.
+    """
+
+    plus: FloatArray
+    minus: FloatArray
+    step_plus: FloatArray
+    step_minus: FloatArray
+    kinked: BoolArray
+    loss_calls: int
+
+
+class Engine(Protocol):
+    """One way to compute differences of the loss around θ."""
+
+    @property
+    def name(self) -> str:
+        """The engine's name, as the report shows it."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether differences are propagated without cancellation, so that h may be tiny."""
+        ...
+
+    @property
+    def loss(self) -> float:
+        """J(θ)."""
+        ...
+
+    def differences(
+        self,
+        tensor: str,
+        indices: IndexArray,
+        steps: FloatArray,
+        *,
+        central: bool = True,
+    ) -> Differences:
+        """Perturb single elements of one tensor.
+
+        Parameters
+        ----------
+        tensor : str
+            The tensor's name in the parameter tree.
+        indices : (n,) int64
+            Flat C-order indices into the tensor, not necessarily distinct.
+        steps : (n,) float64
+            The step h > 0 of each, in units of the parameter.
+        central : bool
+            False evaluates J(θ+h) only: ``minus`` and ``step_minus`` are then zero.
+
+        Returns
+        -------
+        Differences
+        """
+        ...

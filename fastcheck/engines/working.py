@@ -1,0 +1,79 @@
+"""A private copy of the parameters that is perturbed in place, and watched for foreign writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastcheck.params import ParamTree
+
+
+class WorkingTree:
+    """Copies of θ in the user's own containers, with a handle on every array.
+
+    Attributes
+    ----------
+    tree : object
+        What is handed to the user's loss.
+    """
+
+    def __init__(self, params: ParamTree) -> None:
+        # A Python float or NumPy scalar is handed over by value: there is nothing to perturb.
+        self._arrays = {t.name: t.value.copy(order="K") for t in params if not t.scalar}
+        self._values = {t.name: t.value for t in params if not t.scalar}
+        self._leaves: dict[str, Any] = {t.name: t.value[()] for t in params if t.scalar}
+        self._leaves.update(self._arrays)
+        self._flats = {name: array.flat for name, array in self._arrays.items()}
+        self._containers: list[tuple[Any, list[tuple[Any, Any]]]] = []
+        self.tree = params.build(self._leaves)
+        self._remember(self.tree)
+
+    def flat(self, name: str) -> Any:
+        """Return the writable C-order iterator over a tensor; None if it is handed by value."""
+        return self._flats.get(name)
+
+    def altered(self) -> tuple[str, ...] | None:
+        """Return the names of tensors written into or replaced; None if all is as it was.
+
+        An empty tuple means that only the containers changed, such as a key added to a dict.
+        """
+        written = [
+            name
+            for name, array in self._arrays.items()
+            if array.shape != self._values[name].shape
+            or not np.array_equal(array, self._values[name])
+        ]
+        replaced = self._replaced()
+        if replaced is None and not written:
+            return None
+        return tuple(dict.fromkeys((*written, *(replaced or ()))))
+
+    def _replaced(self) -> tuple[str, ...] | None:
+        """Return the names of leaves no longer where they were; None if no container changed."""
+        names: list[str] = []
+        changed = False
+        for container, items in self._containers:
+            now = dict(_items(container))
+            lost = [child for key, child in items if key not in now or now[key] is not child]
+            if lost or len(now) != len(items):
+                changed = True
+                names += [n for n, leaf in self._leaves.items() if any(leaf is c for c in lost)]
+        return tuple(names) if changed else None
+
+    def _remember(self, node: Any) -> None:
+        """Note what every container that can be written to holds."""
+        items = _items(node)
+        if isinstance(node, (dict, list)):
+            self._containers.append((node, items))
+        for _, child in items:
+            self._remember(child)
+
+
+def _items(node: Any) -> list[tuple[Any, Any]]:
+    """Return the (key, child) pairs of a container; none for anything else."""
+    if isinstance(node, dict):
+        return list(node.items())
+    if isinstance(node, (list, tuple)):
+        return list(enumerate(node))
+    return []

@@ -1,0 +1,59 @@
+"""The parts of an error bar that more than one way of measuring needs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.params import Tensor
+from fastcheck.verdict.steps import scale_of
+
+U = 2.0**-53
+_ROUNDINGS = 4.0
+_FLOOR = 64.0
+
+
+def largest(values: FloatArray) -> float:
+    """Return S = max |n| over the finite elements; 0 if there are none."""
+    sizes = np.abs(values)
+    return float(np.max(sizes[np.isfinite(sizes)], initial=0.0))
+
+
+def floor(values: FloatArray) -> float:
+    """Return 64u·max|n|: what propagating differences exactly is trusted to."""
+    return _FLOOR * U * largest(values)
+
+
+def noise_at(differences: Differences, loss: float, noise: float) -> FloatArray:
+    """Return σ for each element: the noise at θ, or u·|J| where the step leads to a larger loss."""
+    with np.errstate(all="ignore"):
+        highest = np.maximum(np.abs(loss + differences.plus), np.abs(loss - differences.minus))
+    sigma: FloatArray = np.fmax(noise, U * np.where(np.isfinite(highest), highest, 0.0))
+    return sigma
+
+
+def gradient_noise(
+    tensor: Tensor,
+    indices: IndexArray,
+    gap: FloatArray,
+    steps: FloatArray,
+    unit: float,
+    apart: BoolArray | None = None,
+) -> FloatArray:
+    """Return what the rounding of θ, with unit roundoff `unit`, does to each derivative.
+
+    Rounding in a forward and backward pass acts like relative changes by u in the parameters; these
+    move derivative i by u·√Σⱼ(Hᵢⱼθⱼ)² ≤ u·√(Hᵢᵢ·Σⱼ Hⱼⱼθⱼ²) for a convex loss, and the diagonal
+    of H is at hand: the gap between the one-sided derivatives is h·Hᵢᵢ. So a gradient that has all
+    but vanished is not called wrong for differing from another in its last digits.
+    """
+    with np.errstate(all="ignore"):
+        curvature = 2 * gap / steps
+    curvature = np.where(np.isfinite(curvature), curvature, 0.0)
+    if apart is not None:
+        curvature = np.where(apart, 0.0, curvature)
+    sizes = np.maximum(np.abs(tensor.value.flat[indices]), scale_of(tensor))
+    with np.errstate(over="ignore"):
+        total = float(np.mean(np.sqrt(curvature) * sizes * (np.sqrt(curvature) * sizes)))
+        bar: FloatArray = _ROUNDINGS * unit * np.sqrt(curvature) * np.sqrt(total * tensor.size)
+    return bar

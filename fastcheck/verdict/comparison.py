@@ -1,0 +1,285 @@
+"""Analytic against numerical gradient, element by element and as a whole."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
+from fastcheck.verdict.bars import largest
+from fastcheck.verdict.measurement import Measurement
+from fastcheck.verdict.tolerances import Tolerance
+
+_UNRESOLVED = 1e4
+"""A derivative that keeps fewer digits than this when its step changes is taken for rounding."""
+
+_FAR_BELOW = 2.0**20
+"""Where all gradients of a model are rounding, none shows that a zero is right. A tensor's may be
+called zero beside others a billion (16u·2²⁰) times larger."""
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Sums from which the scale β of the numerical against the analytic gradient follows.
+
+    β = ⟨g,n⟩/⟨g,g⟩ rather than ⟨g,n⟩/⟨n,n⟩, because the noise of n would bias the latter.
+
+    Attributes
+    ----------
+    product, square : float
+        ⟨g,n⟩ and ⟨g,g⟩ over the elements not set apart.
+    random : float
+        Σ(gR)²: random errors add up in quadrature.
+    systematic : float
+        Σ|g|·(systematic errors) + Σg² over elements below the noise, which rounding may hold at
+        zero one and all.
+    """
+
+    product: float = 0.0
+    square: float = 0.0
+    random: float = 0.0
+    systematic: float = 0.0
+
+    def __add__(self, other: Projection) -> Projection:
+        return Projection(
+            self.product + other.product,
+            self.square + other.square,
+            self.random + other.random,
+            self.systematic + other.systematic,
+        )
+
+    def scale(self) -> float:
+        """Return β, which is 1 for a right gradient; NaN if the analytic gradient is zero."""
+        return self.product / self.square if self.square > 0 else math.nan
+
+    def uncertainty(self) -> float:
+        """Return how far β may be off by errors of the numerical gradient."""
+        if not self.square > 0:
+            return math.inf
+        return (math.sqrt(self.random) + self.systematic) / self.square
+
+    def is_off(self, tolerance: Tolerance) -> bool:
+        """Whether β differs from 1 by more than errors and tolerance explain."""
+        margin = tolerance.rtol + tolerance.gamma + self.uncertainty()
+        return math.isfinite(margin) and abs(self.scale() - 1) > margin
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The elements of one tensor, compared.
+
+    Attributes
+    ----------
+    analytic : (k,) float64
+        The user's derivatives g, finite.
+    measured : Measurement
+        The numerical ones, n ± B.
+    tolerance : Tolerance
+    floor : float
+        What rounding alone may leave of a derivative that vanishes.
+    negligible : float
+        Derivatives that are this small are so beside others in the model.
+    weak : (k,) bool
+        Elements on a kink whose analytic value is the one-sided derivative zero: right, but so
+        would be the zero of a backward pass that leaves them out.
+    open_kinks : (k,) bool
+        Elements on a kink whose analytic value is none of the one-sided derivatives.
+    """
+
+    analytic: FloatArray
+    measured: Measurement
+    tolerance: Tolerance
+    floor: float
+    negligible: float
+    weak: BoolArray
+    open_kinks: BoolArray
+
+    @classmethod
+    def of(
+        cls, analytic: FloatArray, measured: Measurement, tolerance: Tolerance, floor: float
+    ) -> Comparison:
+        """Compare, with elements on a kink held against their one-sided derivatives."""
+        kinks = _on_kinks(analytic, measured, tolerance, largest(measured.values))
+        return cls(
+            analytic,
+            kinks.measured,
+            tolerance,
+            max(floor, measured.floor),
+            _FAR_BELOW * floor,
+            kinks.weak,
+            kinks.open,
+        )
+
+    @property
+    def lost(self) -> BoolArray:
+        """Elements without a numerical derivative: the loss is not finite around θ."""
+        return ~np.isfinite(self.measured.values)
+
+    @property
+    def deviation(self) -> FloatArray:
+        """|g − n|."""
+        difference: FloatArray = np.abs(self.analytic - self.measured.values)
+        return difference
+
+    @property
+    def allowed(self) -> FloatArray:
+        """B + rtol·max(|g|, |n|) + γS."""
+        return self.measured.error_bar + self.slack
+
+    @property
+    def slack(self) -> FloatArray:
+        """The allowance rtol·max(|g|, |n|) + γS on top of the error bar."""
+        values = self.measured.values
+        return _slack(self.analytic, values, self.tolerance, largest(values))
+
+    @property
+    def ratio(self) -> FloatArray:
+        """|g − n| in units of what is allowed; NaN for lost elements."""
+        return self.deviation / np.maximum(self.allowed, 1e-300)
+
+    @property
+    def outside(self) -> BoolArray:
+        """Elements, also on kinks, whose two derivatives differ by more than is allowed."""
+        return self.deviation > self.allowed
+
+    @property
+    def candidates(self) -> BoolArray:
+        """Elements off the kinks that differ by more than is allowed."""
+        return self.outside & ~self.measured.kinked
+
+    @property
+    def wrong(self) -> BoolArray:
+        """Candidates that differ by more than rounding may leave of a vanishing derivative."""
+        return self.candidates & (self.deviation > self.allowed + self.floor)
+
+    def scale(self) -> float:
+        """Return max(‖g‖, ‖n‖)."""
+        return max(norm(self.analytic), norm(self.measured.values))
+
+    def resolution(self) -> float:
+        """Return ρ = ‖B‖/max(‖g‖, ‖n‖), the smallest relative error that could have been seen.
+
+        The floor counts as part of B if it is needed to explain any element.
+        """
+        bar, scale = norm(self.measured.error_bar + self.floor_in_use()), self.scale()
+        if scale > 0:
+            return bar / scale
+        return 0.0 if bar == 0 else math.inf
+
+    def floor_in_use(self) -> float:
+        """Return the floor if it is needed to explain any element, else 0."""
+        return self.floor if self.candidates.any() else 0.0
+
+    def has_evidence(self) -> bool:
+        """Whether some element that is not zero was compared with a derivative it must equal."""
+        live = (self.analytic != 0) | (self.measured.values != 0)
+        return bool(np.any(live)) or not self.weak.any()
+
+    def relative_error(self) -> float:
+        """Return ‖g − n‖/(‖g‖ + ‖n‖) over the elements that have both; 0 for 0 = 0."""
+        there = ~self.lost
+        total = norm(self.analytic[there]) + norm(self.measured.values[there])
+        return norm(self.deviation[there]) / total if total > 0 else 0.0
+
+    def projection(self) -> Projection:
+        """Return the sums for the scale β, without the elements that are lost or on a kink."""
+        m = self.measured
+        there = ~self.lost & ~m.kinked
+        g, n = self.analytic[there], m.values[there]
+        r = m.roundoff[there]
+        fixed = m.truncation[there] + m.gradient_noise[there] + self.floor
+        with np.errstate(over="ignore"):
+            buried = np.abs(g) < r
+            return Projection(
+                product=float(np.sum(g * n)),
+                square=float(np.sum(g * g)),
+                random=float(np.sum((g * r) ** 2)),
+                systematic=float(np.sum(np.abs(g) * fixed) + np.sum((g * g)[buried])),
+            )
+
+    def vanishes(self) -> bool:
+        """Whether both gradients are rounding errors around zero, as far as exact differences show.
+
+        Black boxes cannot show that: their noise would hide a small gradient that is wrong.
+        """
+        m = self.measured
+        if not m.exact or self.lost.any() or m.kinked.any():
+            return False
+        unresolved = np.abs(m.values) <= _UNRESOLVED * (m.truncation + m.roundoff)
+        larger = np.maximum(np.abs(self.analytic), np.abs(m.values))
+        small = larger <= min(self.floor, self.negligible)
+        return bool(np.all(small & unresolved))
+
+    def with_elements(self, places: IndexArray, other: Measurement) -> Comparison:
+        """Return the comparison with some elements measured anew."""
+        top = largest(self.measured.values)
+        kinks = _on_kinks(self.analytic[places], other, self.tolerance, top)
+        weak, still_open = self.weak.copy(), self.open_kinks.copy()
+        weak[places], still_open[places] = kinks.weak, kinks.open
+        measured = self.measured.with_elements(places, kinks.measured)
+        return replace(self, measured=measured, weak=weak, open_kinks=still_open)
+
+
+def norm(values: FloatArray) -> float:
+    """Return the Euclidean norm of the finite elements, safe from overflow and underflow."""
+    finite = values[np.isfinite(values)]
+    peak = largest(finite)
+    if peak == 0:
+        return 0.0
+    return peak * float(np.sqrt(np.sum((finite / peak) ** 2)))
+
+
+def _slack(
+    analytic: FloatArray, values: FloatArray, tolerance: Tolerance, top: float
+) -> FloatArray:
+    larger = np.maximum(np.abs(analytic), np.abs(values))
+    slack: FloatArray = tolerance.rtol * larger + tolerance.gamma * top
+    return slack
+
+
+@dataclass(frozen=True)
+class _Kinks:
+    """Elements on a kink, held against g: how they are measured now, and which are what."""
+
+    measured: Measurement
+    weak: BoolArray
+    open: BoolArray
+
+
+def _on_kinks(
+    analytic: FloatArray, measured: Measurement, tolerance: Tolerance, top: float
+) -> _Kinks:
+    """Replace n on a kink by the one-sided derivative, or the mean of both, that g equals.
+
+    Frameworks and people take one of these by convention (ReLU'(0) = 0, 1 or ½). Where g is one of
+    them to the last digits, nothing is left open, and the jump leaves the error bar.
+
+    Where the one-sided derivatives are equal the kinks do not matter (the maximum that a softmax
+    subtracts, say) and the element is like any other. They may also cancel, between samples
+    below a ReLU whose weights are all zero; then 0 and 2n are right by convention, and left open.
+    """
+    m = measured
+    none = np.zeros(len(m.values), dtype=bool)
+    if not m.kinked.any():
+        return _Kinks(m, none, none)
+    choices = m.values + np.array([[-1.0], [0.0], [1.0]]) * m.jump
+    distance = np.abs(analytic - choices)
+    best = choices[np.argmin(distance, axis=0), np.arange(len(analytic))]
+    bar = 2 * m.roundoff + m.gradient_noise
+    slack = bar + _slack(analytic, best, tolerance, top)
+    equal = m.kinked & (distance.min(axis=0) <= slack)
+    smooth = m.kinked & (m.jump <= bar + _slack(m.values, m.values, tolerance, top))
+    by_convention = (np.abs(analytic) <= slack) | (np.abs(analytic - 2 * m.values) <= slack)
+    ordinary = smooth & (equal | ~by_convention)
+    settled = replace(
+        m,
+        values=np.where(equal, best, m.values),
+        error_bar=np.where(equal | ordinary, bar, m.error_bar),
+        truncation=np.where(equal | ordinary, 0.0, m.truncation),
+        jump=np.where(equal | ordinary, 0.0, m.jump),
+        kinked=m.kinked & ~ordinary,
+    )
+    weak = equal & ~ordinary & (np.abs(best) <= bar) & (m.jump > bar)
+    return _Kinks(settled, weak, settled.kinked & ~equal)

@@ -1,0 +1,157 @@
+"""The numerical gradient from differences that are propagated without cancellation.
+
+The step may be tiny, so truncation and kinks all but vanish. What is left is looked for: elements
+on a kink are measured nearer to θ, and the most curved ones with a second step.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.params import Tensor
+from fastcheck.verdict.bars import floor, gradient_noise, largest
+from fastcheck.verdict.measurement import Measurement, assemble
+from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts
+from fastcheck.verdict.stencil import three_point
+from fastcheck.verdict.tolerances import Tolerance
+
+_DIVISORS = (16, 256, 4096)
+_ROUNDS = 3
+_SAMPLE = 8
+# Not a power of two: rounding errors scale with those, and would not show.
+_OTHER_STEP = 3.0
+
+
+class Exact:
+    """One measurement of elements of one tensor; `measure` runs it.
+
+    Parameters
+    ----------
+    probe : Probe
+        The engine on this tensor.
+    tensor : Tensor
+    indices : (k,) int64
+        Flat C-order indices.
+    step : float
+        The first step of every element.
+    tolerance : Tolerance
+    rng : numpy.random.Generator
+        Draws the sample that is measured with a second step.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        tensor: Tensor,
+        indices: IndexArray,
+        *,
+        step: float,
+        tolerance: Tolerance,
+        rng: np.random.Generator,
+    ) -> None:
+        self._probe, self._tensor, self._indices = probe, tensor, indices
+        self._tolerance, self._rng = tolerance, rng
+        self.steps = np.full(len(indices), step)
+
+    def measure(self, progress: Progress | None = None) -> Measurement:
+        """Return the measurement; the user's calls are counted by the probe."""
+        near = self._probe.differences(self._indices, self.steps, progress=progress)
+        reacted = reacts(near)
+        apart = self._leave_kinks(near)
+        spread = self._leave_curvature(near, apart)
+        values, gap = three_point(near)
+        count = len(values)
+        return assemble(
+            values=values,
+            roundoff=np.full(count, floor(values)),
+            truncation=np.full(count, spread),
+            gradient_noise=self._gradient_noise(gap, apart),
+            steps=self.steps,
+            kinked=apart,
+            jump=np.where(apart, gap, 0.0),
+            loss_calls=self._probe.loss_calls,
+            reacts=reacted,
+            exact=True,
+        )
+
+    def _leave_kinks(self, near: Differences) -> BoolArray:
+        """Measure kinked elements nearer to θ, in place; return those that stay on a kink."""
+        first = self.steps.copy()
+        kinked: BoolArray = near.kinked | ~finite(near)
+        for divisor in _DIVISORS:
+            places = np.flatnonzero(kinked)
+            if not len(places):
+                break
+            self.steps[places] = first[places] / divisor
+            put(near, places, self._probe.differences(self._indices[places], self.steps[places]))
+            kinked = near.kinked | ~finite(near)
+        return kinked
+
+    def _leave_curvature(self, near: Differences, apart: BoolArray) -> float:
+        """Shrink the steps of curved elements, in place; return the truncation that is left.
+
+        It is the largest change of a sampled derivative when its step is tripled: eight times
+        the truncation, and all of the rounding.
+        """
+        usable = np.flatnonzero(~apart)
+        spread = 0.0
+        for _ in range(_ROUNDS):
+            if not len(usable):
+                return 0.0
+            places, bends = self._sample(near, usable)
+            changes, allowed = self._changes(near, places)
+            spread = float(np.max(changes, initial=0.0))
+            offending = changes > allowed
+            if not offending.any():
+                return spread
+            least = float(np.min(bends[places][offending]))
+            curved = usable[bends[usable] >= least]
+            if not self._shrink(near, places[offending], curved, spread):
+                return spread
+        places, _ = self._sample(near, usable)
+        changes, _ = self._changes(near, places)
+        return float(np.max(changes, initial=0.0))
+
+    def _sample(self, near: Differences, usable: IndexArray) -> tuple[IndexArray, FloatArray]:
+        """Return the most curved elements and random ones, and how curved each element is."""
+        values, gap = three_point(near)
+        with np.errstate(all="ignore"):
+            bends = gap / (np.abs(values) + 1e-3 * largest(values))
+        bends = np.where(np.isfinite(bends), bends, 0.0)
+        order = usable[np.argsort(-bends[usable], kind="stable")]
+        drawn = self._rng.choice(usable, min(_SAMPLE, len(usable)), replace=False)
+        return np.unique(np.concatenate([order[:_SAMPLE], drawn])), bends
+
+    def _changes(self, near: Differences, places: IndexArray) -> tuple[FloatArray, FloatArray]:
+        """Return the change of n at three times the step, and how much of it is no matter."""
+        other = self._probe.differences(self._indices[places], _OTHER_STEP * self.steps[places])
+        values, gap = three_point(near)
+        with np.errstate(all="ignore"):
+            changes = np.abs(three_point(other)[0] - values[places])
+        changes = np.where(other.kinked | ~np.isfinite(changes), 0.0, changes)
+        size = largest(values)
+        relative = 1e-3 * self._tolerance.rtol * np.maximum(np.abs(values[places]), 1e-3 * size)
+        rounding = self._gradient_noise(gap, np.zeros(len(values), dtype=bool))[places]
+        return changes, np.maximum(np.maximum(relative, floor(values)), rounding)
+
+    def _shrink(
+        self, near: Differences, judged: IndexArray, curved: IndexArray, spread: float
+    ) -> bool:
+        """Take smaller steps at `curved` if that helps at `judged`: rounding would only grow."""
+        self.steps[judged] /= 16
+        trial = self._probe.differences(self._indices[judged], self.steps[judged])
+        other = self._probe.differences(self._indices[judged], _OTHER_STEP * self.steps[judged])
+        with np.errstate(all="ignore"):
+            changes = np.abs(three_point(other)[0] - three_point(trial)[0])
+        self.steps[judged] *= 16
+        if not np.max(np.where(other.kinked, 0.0, changes), initial=0.0) < spread / 8:
+            return False
+        self.steps[curved] /= 16
+        put(near, curved, self._probe.differences(self._indices[curved], self.steps[curved]))
+        return True
+
+    def _gradient_noise(self, gap: FloatArray, apart: BoolArray) -> FloatArray:
+        return gradient_noise(
+            self._tensor, self._indices, gap, self.steps, self._tolerance.unit, apart
+        )

@@ -1,0 +1,217 @@
+"""From a measured numerical gradient to a verdict on one tensor.
+
+FAIL needs proof: an element that other steps confirm, or a scale of the whole gradient beyond all
+errors. PASS needs resolution: error bars so narrow that an error would have been seen. Everything
+else is INCONCLUSIVE, with the reason.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
+from fastcheck.report.data import Verdict, Worst
+from fastcheck.verdict import reasons
+from fastcheck.verdict.comparison import Comparison, Projection, norm
+from fastcheck.verdict.floors import rounding_floors
+from fastcheck.verdict.judgement import Judgement
+from fastcheck.verdict.looks import Looks
+from fastcheck.verdict.measure import Remeasure
+from fastcheck.verdict.measurement import Measurement
+from fastcheck.verdict.model import overall, relative_error, revise
+from fastcheck.verdict.tolerances import Tolerance
+
+__all__ = ["Judgement", "judge", "overall", "relative_error", "revise", "rounding_floors"]
+
+
+def judge(
+    name: str,
+    shape: tuple[int, ...],
+    analytic: FloatArray,
+    indices: IndexArray,
+    measurement: Measurement,
+    tolerance: Tolerance,
+    remeasure: Remeasure,
+    *,
+    floor: float = 0.0,
+    step: float | None = None,
+) -> Judgement:
+    """Compare the analytic with the numerical gradient of one tensor.
+
+    Parameters
+    ----------
+    name, shape
+        The tensor's.
+    analytic : (k,) float64
+        The user's derivatives at `indices`; may hold NaN.
+    indices : (k,) int64
+        Flat C-order indices.
+    measurement : Measurement
+        The numerical derivatives there.
+    tolerance : Tolerance
+        Of the whole tree.
+    remeasure : callable
+        Measures flat indices again (`second_look`); called for elements that deviate only.
+    floor : float
+        From `rounding_floors`: differences below it are never called wrong.
+    step : float, optional
+        The user's own step, for the wording.
+    """
+    name_of = _Names(name, shape, indices)
+    if not len(indices):
+        return _nothing(name_of, measurement, tolerance)
+    finite = np.isfinite(analytic)
+    usable = np.where(finite, analytic, 0.0)
+    comparison = Comparison.of(usable, measurement, tolerance, floor)
+    if not finite.all():
+        return _not_finite(name_of, comparison, analytic)
+    looks = Looks(comparison, indices, remeasure)
+    looks.settle()
+    verdict, reason = _decide(looks, name_of, step)
+    wrong = looks.worst_of(looks.confirmed) if looks.confirmed.any() else None
+    return _judgement(name_of, looks.comparison, verdict, reason, wrong)
+
+
+class _Names:
+    """Element positions of one tensor as names for sentences."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], indices: IndexArray) -> None:
+        self.name, self.shape, self.indices = name, shape, indices
+
+    def index(self, position: int) -> tuple[int, ...]:
+        """Return the index in the tensor of the element at a position."""
+        return tuple(int(i) for i in np.unravel_index(int(self.indices[position]), self.shape))
+
+    def first(self, where: BoolArray) -> str:
+        """Return the name of the first element of a mask, such as ``W1[0, 3]``."""
+        return self.at(int(np.argmax(where)))
+
+    def at(self, position: int) -> str:
+        """Return the name of the element at a position."""
+        return self.name + reasons.place(self.index(position))
+
+
+def _decide(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, str]:
+    """Return the verdict on elements that have all been looked at as far as that helps."""
+    c = looks.comparison
+    if looks.confirmed.any():
+        worst = looks.worst_of(looks.confirmed)
+        count = int(np.count_nonzero(c.wrong | looks.confirmed))
+        return Verdict.FAIL, reasons.wrong_elements(c, names.at(worst), worst, count)
+    projection = c.projection()
+    if projection.is_off(c.tolerance):
+        text = reasons.wrong_scale(projection.scale(), projection.uncertainty())
+        return Verdict.FAIL, text
+    if c.lost.any():
+        count = int(np.count_nonzero(c.lost))
+        h = float(np.max(c.measured.steps[c.lost]))
+        return Verdict.INCONCLUSIVE, reasons.lost(count, names.first(c.lost), h)
+    if c.scale() == 0 and not c.weak.any():
+        if c.measured.hidden:
+            return Verdict.INCONCLUSIVE, reasons.hidden(c.measured.exact)
+        return Verdict.PASS, reasons.zero(c.measured.reacts)
+    if c.vanishes():
+        return Verdict.PASS, reasons.vanishing(c)
+    return _weigh(looks, names, step)
+
+
+def _weigh(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, str]:
+    """Return PASS if nothing is left open and the error bars are narrow, else why not."""
+    c = looks.comparison
+    if c.wrong.any():
+        worst = looks.worst_of(c.wrong)
+        count = int(np.count_nonzero(c.wrong))
+        return Verdict.INCONCLUSIVE, reasons.unconfirmed(count, names.at(worst), c.measured.exact)
+    if c.open_kinks.any():
+        return Verdict.INCONCLUSIVE, reasons.kinks(c, names.first(c.open_kinks))
+    if not c.has_evidence():
+        return Verdict.INCONCLUSIVE, reasons.all_on_kinks()
+    rho = c.resolution()
+    if rho > c.tolerance.rho_max:
+        return Verdict.INCONCLUSIVE, reasons.resolution(c, rho, step)
+    return Verdict.PASS, reasons.passed(c, step)
+
+
+def _judgement(
+    names: _Names, comparison: Comparison, verdict: Verdict, reason: str, worst: int | None = None
+) -> Judgement:
+    c = comparison
+    there = ~c.lost
+    return Judgement(
+        name=names.name,
+        verdict=verdict,
+        reason=reason,
+        relative_error=c.relative_error(),
+        worst=_worst(names, c, _furthest(c) if worst is None else worst),
+        resolution=c.resolution(),
+        kinked=int(np.count_nonzero(c.measured.kinked)),
+        step=float(np.median(c.measured.steps)),
+        checked=len(names.indices),
+        loss_calls=c.measured.loss_calls,
+        values=c.measured.values,
+        projection=c.projection(),
+        difference=norm(c.deviation[there]),
+        sizes=(norm(c.analytic[there]), norm(c.measured.values[there])),
+        reacts=c.measured.reacts,
+        hidden=c.measured.hidden,
+        tolerance=c.tolerance,
+    )
+
+
+def _furthest(comparison: Comparison) -> int:
+    """Return the position of the element furthest outside its error bar, off kinks if possible."""
+    c = comparison
+    ratio = np.where(c.lost, -1.0, c.ratio)
+    if (~c.lost & ~c.measured.kinked).any():
+        ratio = np.where(c.measured.kinked & ~c.open_kinks, -1.0, ratio)
+    return int(np.argmax(ratio))
+
+
+def _worst(names: _Names, comparison: Comparison, position: int) -> Worst:
+    m = comparison.measured
+    return Worst(
+        names.index(position),
+        float(comparison.analytic[position]),
+        float(m.values[position]),
+        float(m.error_bar[position]),
+    )
+
+
+def _not_finite(names: _Names, comparison: Comparison, analytic: FloatArray) -> Judgement:
+    """Return FAIL for an analytic gradient that holds NaN or Inf."""
+    bad = ~np.isfinite(analytic)
+    position = int(np.argmax(bad))
+    reason = reasons.not_finite_analytic(
+        names.at(position), float(analytic[position]), int(np.count_nonzero(bad))
+    )
+    found = _judgement(names, comparison, Verdict.FAIL, reason)
+    worst = replace(_worst(names, comparison, position), analytic=float(analytic[position]))
+    return replace(
+        found, worst=worst, relative_error=math.nan, difference=math.nan, projection=Projection()
+    )
+
+
+def _nothing(names: _Names, measurement: Measurement, tolerance: Tolerance) -> Judgement:
+    """Return a pass that says that there was nothing to check."""
+    return Judgement(
+        name=names.name,
+        verdict=Verdict.PASS,
+        reason=reasons.empty(math.prod(names.shape)),
+        relative_error=0.0,
+        worst=None,
+        resolution=0.0,
+        kinked=0,
+        step=math.nan,
+        checked=0,
+        loss_calls=measurement.loss_calls,
+        values=np.zeros(0),
+        projection=Projection(),
+        difference=0.0,
+        sizes=(0.0, 0.0),
+        reacts=False,
+        hidden=False,
+        tolerance=tolerance,
+    )

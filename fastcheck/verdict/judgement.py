@@ -1,0 +1,65 @@
+"""The verdict on one tensor, with what the verdict on the model needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastcheck.engines.base import FloatArray
+from fastcheck.report.data import Verdict, Worst
+from fastcheck.verdict.comparison import Projection
+from fastcheck.verdict.tolerances import Tolerance
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one tensor.
+
+    Attributes
+    ----------
+    name : str
+    verdict : Verdict
+    reason : str
+        Sentences: what was found, or why not more; empty for an ordinary pass.
+    relative_error : float
+        ‖g − n‖/(‖g‖ + ‖n‖) over the checked elements; 0 where both are zero, NaN where g is not
+        finite.
+    worst : Worst or None
+        The element furthest outside its error bar; None if nothing was checked.
+    resolution : float
+        ρ; infinite where both gradients are zero but not exactly known.
+    kinked : int
+        Elements set apart.
+    step : float
+        The median step; NaN if nothing was checked.
+    checked : int
+        Elements compared.
+    loss_calls : int
+        Calls of the user's function, those of the second look included.
+    values : (k,) float64
+        The numerical gradient after the second look.
+    projection : Projection
+        This tensor's share of the model's projection.
+    difference, sizes : float, tuple of float
+        ‖g − n‖ and (‖g‖, ‖n‖), for the relative error of the model.
+    reacts, hidden : bool
+        Whether the loss changed with these parameters; whether its rounding hid that.
+    tolerance : Tolerance
+    """
+
+    name: str
+    verdict: Verdict
+    reason: str
+    relative_error: float
+    worst: Worst | None
+    resolution: float
+    kinked: int
+    step: float
+    checked: int
+    loss_calls: int
+    values: FloatArray = field(repr=False)
+    projection: Projection = field(repr=False)
+    difference: float
+    sizes: tuple[float, float]
+    reacts: bool
+    hidden: bool
+    tolerance: Tolerance = field(repr=False)

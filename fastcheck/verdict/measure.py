@@ -1,0 +1,212 @@
+"""The numerical gradient of one tensor, by the way that fits the engine, method and step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from fastcheck.engines.base import Engine, IndexArray
+from fastcheck.params import Tensor
+from fastcheck.verdict.black_box import BlackBox
+from fastcheck.verdict.exact import Exact
+from fastcheck.verdict.given_step import central_at
+from fastcheck.verdict.measurement import Measurement, assemble
+from fastcheck.verdict.one_sided import forward
+from fastcheck.verdict.probing import Probe, Progress
+from fastcheck.verdict.second_look import look_black_box, look_exact
+from fastcheck.verdict.steps import Step, auto_step, exact_step, scale_of
+from fastcheck.verdict.tolerances import Tolerance
+
+__all__ = ["Measurement", "Remeasure", "measure", "second_look"]
+
+Remeasure = Callable[[IndexArray], Measurement]
+"""Measures some of the elements again, independently of the first time."""
+
+
+def measure(
+    engine: Engine,
+    tensor: Tensor,
+    indices: IndexArray,
+    *,
+    method: str,
+    step: Step,
+    tolerance: Tolerance,
+    rng: np.random.Generator,
+    noise: float,
+    progress: Progress | None = None,
+) -> Measurement:
+    """Return the numerical gradient of some elements of a tensor, with error bars.
+
+    Parameters
+    ----------
+    engine : Engine
+        Computes differences of the loss; `engine.exact` decides how errors are looked for.
+    tensor : Tensor
+        The tensor at θ.
+    indices : (k,) int64
+        Flat C-order indices of the elements.
+    method : {"central", "forward"}
+        Both differences of each element, or J(θ+h) only.
+    step : float or "auto"
+        With "auto" a step is chosen, and changed where an element needs it. A number is kept for
+        every element: the values are the plain difference quotients at that step.
+    tolerance : Tolerance
+        Of the whole tree.
+    rng : numpy.random.Generator
+        Draws probes and samples.
+    noise : float
+        σ of the loss (`fastcheck.verdict.noise`); ignored by exact engines.
+    progress : callable, optional
+        Called with the number of elements done since the last call; they add up to k.
+
+    Returns
+    -------
+    Measurement
+    """
+    if not len(indices):
+        return _empty(engine.exact)
+    measured = _measure(
+        Probe(engine, tensor.name), tensor, indices, method, step, tolerance, rng, noise, progress
+    )
+    floor = tolerance.saturation * tolerance.unit * abs(engine.loss) / scale_of(tensor)
+    return replace(measured, floor=floor)
+
+
+def _measure(
+    probe: Probe,
+    tensor: Tensor,
+    indices: IndexArray,
+    method: str,
+    step: Step,
+    tolerance: Tolerance,
+    rng: np.random.Generator,
+    noise: float,
+    progress: Progress | None,
+) -> Measurement:
+    """Measure by the way that fits the engine, method and step."""
+    central = method == "central"
+    h, pooled = _step(probe, tensor, indices, step, tolerance, rng, noise, central=central)
+    if not central:
+        return forward(
+            probe,
+            tensor,
+            indices,
+            step=h,
+            tolerance=tolerance,
+            noise=noise,
+            rng=rng,
+            progress=progress,
+        )
+    if step != "auto":
+        return central_at(
+            probe,
+            tensor,
+            indices,
+            step=h,
+            tolerance=tolerance,
+            noise=noise,
+            rng=rng,
+            progress=progress,
+        )
+    if probe.engine.exact:
+        return Exact(probe, tensor, indices, step=h, tolerance=tolerance, rng=rng).measure(progress)
+    return BlackBox(
+        probe, tensor, indices, step=h, pooled=pooled, tolerance=tolerance, noise=noise
+    ).measure(progress)
+
+
+def second_look(
+    engine: Engine,
+    tensor: Tensor,
+    indices: IndexArray,
+    first: Measurement,
+    *,
+    method: str,
+    step: Step,
+    tolerance: Tolerance,
+    rng: np.random.Generator,
+    noise: float,
+) -> Remeasure:
+    """Return a function that measures elements again, centrally and with several other steps.
+
+    Parameters
+    ----------
+    engine, tensor, method, step, tolerance, rng, noise
+        As for `measure`.
+    indices : (k,) int64
+        The elements of the measurement `first`.
+    first : Measurement
+        The measurement that is looked at again.
+
+    Returns
+    -------
+    callable
+        From flat indices, all of them among `indices`, to their Measurement.
+    """
+    chosen: list[float] = []
+    position = {index: place for place, index in enumerate(indices.tolist())}
+
+    def remeasure(again: IndexArray) -> Measurement:
+        probe = Probe(engine, tensor.name)
+        places = np.array([position[index] for index in again.tolist()], dtype=np.int64)
+        own_noise = first.gradient_noise[places]
+        if engine.exact:
+            steps = np.minimum(first.steps[places], exact_step(tensor))
+            return look_exact(probe, again, steps, own_noise)
+        if method == "central" and step == "auto":
+            steps = first.steps[places] / 8
+        else:
+            if not chosen:
+                # The first step was not one that a careful look would choose.
+                chosen.append(
+                    _step(probe, tensor, indices, "auto", tolerance, rng, noise, central=True)[0]
+                )
+            steps = np.full(len(again), chosen[0])
+        return look_black_box(probe, tensor, again, steps, own_noise, noise)
+
+    return remeasure
+
+
+def _step(
+    probe: Probe,
+    tensor: Tensor,
+    indices: IndexArray,
+    step: Step,
+    tolerance: Tolerance,
+    rng: np.random.Generator,
+    noise: float,
+    *,
+    central: bool,
+) -> tuple[float, float]:
+    """Return the step and the truncation that was seen in choosing it."""
+    if not isinstance(step, str):
+        return float(step), 0.0
+    if probe.engine.exact:
+        return exact_step(tensor), 0.0
+    h, truncation, calls = auto_step(
+        probe.engine,
+        tensor,
+        indices,
+        noise=noise,
+        tau=tolerance.tau,
+        central=central,
+        rng=rng,
+    )
+    probe.loss_calls += calls
+    return h, truncation
+
+
+def _empty(exact: bool) -> Measurement:
+    nothing = np.zeros(0)
+    return assemble(
+        values=nothing,
+        roundoff=nothing,
+        truncation=nothing,
+        gradient_noise=nothing,
+        steps=nothing,
+        loss_calls=0,
+        exact=exact,
+        reacts=False,
+    )

@@ -1,0 +1,129 @@
+"""A numerical gradient with its error bar, element by element."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcheck.engines.base import BoolArray, FloatArray
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The numerical gradient of k elements of one tensor, and how far it can be trusted.
+
+    Attributes
+    ----------
+    values : (k,) float64
+        The numerical derivatives n. NaN where the loss was not finite around θ.
+    error_bar : (k,) float64
+        B: the sum of the four parts below. The true derivative lies within n ± B.
+    roundoff : (k,) float64
+        R, random and independent between elements: the noise of the loss over the step.
+    truncation : (k,) float64
+        Systematic: truncation of the difference quotient, and kinks within the step.
+    gradient_noise : (k,) float64
+        What rounding does to any *analytic* gradient here: u times the curvature times the size
+        of the parameters. It matters only where a gradient has nearly vanished.
+    jump : (k,) float64
+        For elements set apart, half the distance between the one-sided derivatives; else zero.
+    steps : (k,) float64
+        The steps h of the values.
+    kinked : (k,) bool
+        Set apart: the element sits on a kink of the loss, where no derivative exists.
+    loss_calls : int
+        How often the user's function was called for this.
+    reacts : bool
+        Whether the loss changed at all when any of these elements was perturbed.
+    hidden : bool
+        No element changed the loss at its step, but larger steps show that the loss does
+        depend on them: the change is lost in the loss's rounding.
+    exact : bool
+        Whether the differences were propagated without cancellation.
+    floor : float
+        What rounding may leave in an analytic derivative that saturation makes small: some u·|J|
+        over the scale of the tensor, so that a parameter moved by its own size changes the last
+        digits of the loss only.
+    """
+
+    values: FloatArray
+    error_bar: FloatArray
+    roundoff: FloatArray
+    truncation: FloatArray
+    gradient_noise: FloatArray
+    jump: FloatArray
+    steps: FloatArray
+    kinked: BoolArray
+    loss_calls: int
+    reacts: bool
+    hidden: bool
+    exact: bool
+    floor: float
+
+    def part(self, places: BoolArray | NDArray[np.int64]) -> Measurement:
+        """Return the measurement of some of the elements."""
+        chosen = {name: getattr(self, name)[places] for name in _ARRAYS}
+        return replace(self, **chosen)
+
+    def with_elements(self, places: NDArray[np.int64], other: Measurement) -> Measurement:
+        """Return this measurement with the elements at `places` taken from `other`, in order."""
+        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
+        for name, mine in arrays.items():
+            mine[places] = getattr(other, name)
+        return replace(
+            self,
+            **arrays,
+            loss_calls=self.loss_calls + other.loss_calls,
+            reacts=self.reacts or other.reacts,
+        )
+
+
+_ARRAYS = (
+    "values",
+    "error_bar",
+    "roundoff",
+    "truncation",
+    "gradient_noise",
+    "jump",
+    "steps",
+    "kinked",
+)
+
+
+def assemble(
+    *,
+    values: FloatArray,
+    roundoff: FloatArray,
+    truncation: FloatArray,
+    gradient_noise: FloatArray,
+    steps: FloatArray,
+    loss_calls: int,
+    exact: bool,
+    reacts: bool,
+    kinked: BoolArray | None = None,
+    jump: FloatArray | None = None,
+    hidden: bool = False,
+    floor: float = 0.0,
+) -> Measurement:
+    """Return a Measurement; the error bar is the sum of its parts, NaN where n is not finite."""
+    kinked = np.zeros(len(values), dtype=bool) if kinked is None else kinked
+    jump = np.zeros(len(values)) if jump is None else jump
+    finite = np.isfinite(values)
+    bar = np.where(finite, roundoff + truncation + gradient_noise + jump, np.nan)
+    return Measurement(
+        values=np.where(finite, values, np.nan),
+        error_bar=bar,
+        roundoff=roundoff,
+        truncation=truncation,
+        gradient_noise=gradient_noise,
+        jump=jump,
+        steps=steps,
+        kinked=kinked & finite,
+        loss_calls=loss_calls,
+        reacts=reacts,
+        hidden=hidden,
+        exact=exact,
+        floor=floor,
+    )

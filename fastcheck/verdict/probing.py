@@ -1,0 +1,96 @@
+"""Running an engine over many elements: in slices, counted, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcheck.engines.base import BoolArray, Differences, Engine, FloatArray, IndexArray
+
+Progress = Callable[[int], object]
+"""Called with the number of parameters done since the last call."""
+
+_FIRST_SLICE = {True: 4096, False: 64}
+_SECONDS = 0.2
+
+
+@dataclass
+class Probe:
+    """One tensor of an engine, with a count of the user's calls.
+
+    Attributes
+    ----------
+    engine : Engine
+    tensor : str
+        The tensor's name.
+    loss_calls : int
+        Calls of the user's function so far.
+    """
+
+    engine: Engine
+    tensor: str
+    loss_calls: int = 0
+
+    def differences(
+        self,
+        indices: IndexArray,
+        steps: FloatArray,
+        *,
+        central: bool = True,
+        progress: Progress | None = None,
+    ) -> Differences:
+        """Return the engine's differences, computed in slices that take a moment each."""
+        parts: list[Differences] = []
+        start, length = 0, _FIRST_SLICE[self.engine.exact]
+        while start < len(indices):
+            began = perf_counter()
+            part = slice(start, start + length)
+            parts.append(
+                self.engine.differences(self.tensor, indices[part], steps[part], central=central)
+            )
+            if progress is not None:
+                progress(len(indices[part]))
+            start += length
+            if perf_counter() - began < _SECONDS:
+                length *= 2
+        self.loss_calls += sum(part.loss_calls for part in parts)
+        return _joined(parts) if parts else _NONE
+
+
+def take(differences: Differences, places: NDArray[np.int64]) -> Differences:
+    """Return the differences of some elements only."""
+    chosen = {name: getattr(differences, name)[places] for name in _ARRAYS}
+    return Differences(**chosen, loss_calls=0)
+
+
+def put(target: Differences, places: NDArray[np.int64], source: Differences) -> None:
+    """Overwrite the differences at `places` with `source`."""
+    for name in _ARRAYS:
+        getattr(target, name)[places] = getattr(source, name)
+
+
+def finite(differences: Differences) -> BoolArray:
+    """Return where both differences are finite: (n,) bool."""
+    both: BoolArray = np.isfinite(differences.plus) & np.isfinite(differences.minus)
+    return both
+
+
+def reacts(differences: Differences) -> bool:
+    """Whether any perturbation changed the loss."""
+    return bool(np.any(differences.plus != 0) or np.any(differences.minus != 0))
+
+
+def _joined(parts: list[Differences]) -> Differences:
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return Differences(**arrays, loss_calls=sum(part.loss_calls for part in parts))
+
+
+_NO_FLOATS = np.zeros(0)
+_NONE = Differences(
+    _NO_FLOATS, _NO_FLOATS, _NO_FLOATS, _NO_FLOATS, kinked=np.zeros(0, dtype=bool), loss_calls=0
+)
+_ARRAYS = tuple(field.name for field in fields(Differences) if field.name != "loss_calls")

@@ -1,0 +1,115 @@
+"""Measuring a few elements again, with several steps, before anything is called wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.params import Tensor
+from fastcheck.verdict.bars import floor, noise_at
+from fastcheck.verdict.measurement import Measurement, assemble
+from fastcheck.verdict.probing import Probe, finite, reacts
+from fastcheck.verdict.stencil import Z, five_point, mean_step, three_point
+from fastcheck.verdict.steps import smallest_step
+
+_DIVISORS = (1, 8, 64)
+# Rounding shows in steps that are no powers of two of one another, kinks in smaller ones.
+_EXACT_FACTORS = (1 / 8, 3.0, 40.0, 2.0**-12)
+_LAST_RESORT = 3
+
+
+def look_black_box(
+    probe: Probe,
+    tensor: Tensor,
+    indices: IndexArray,
+    steps: FloatArray,
+    own_noise: FloatArray,
+    noise: float,
+) -> Measurement:
+    """Measure with five points at steps/1, /8 and /64; the narrowest error bar is kept."""
+    smallest = smallest_step(tensor)
+    looks = []
+    for divisor in _DIVISORS:
+        h = np.maximum(steps / divisor, smallest)
+        near = probe.differences(indices, h)
+        looks.append(_five(near, probe.differences(indices, 2 * h), probe.engine.loss, noise))
+    values, roundoff, truncation, gaps, middles = (
+        np.array(part) for part in zip(*looks, strict=True)
+    )
+    bars = np.where(np.isfinite(values), roundoff + truncation, math.inf)
+    best = np.argmin(bars, axis=0)
+    across = np.arange(len(indices))
+    # A kink on θ itself keeps its gap when the step shrinks; curvature does not, noise grows.
+    above_noise = np.all(gaps[:2] > 2 * roundoff[:2], axis=0) & np.isfinite(gaps[0])
+    kinked: BoolArray = np.asarray(above_noise & (gaps[1] > gaps[0] / 2))
+    best = np.where(kinked, 1, best)
+    value = np.where(kinked, middles[1], values[best, across])
+    systematic = truncation[best, across] + _disagreement(values, bars, value, bars[best, across])
+    jump = np.where(kinked, gaps[1], 0.0)
+    return assemble(
+        values=value,
+        roundoff=roundoff[best, across],
+        truncation=np.maximum(systematic - jump, 0.0),
+        gradient_noise=own_noise,
+        steps=np.maximum(steps / np.array(_DIVISORS)[best], smallest),
+        loss_calls=probe.loss_calls,
+        reacts=bool(np.any(values != 0)),
+        exact=False,
+        kinked=kinked,
+        jump=jump,
+    )
+
+
+def look_exact(
+    probe: Probe, indices: IndexArray, steps: FloatArray, own_noise: FloatArray
+) -> Measurement:
+    """Measure with three other steps; how far they are apart is the error bar.
+
+    A fourth, very small one counts only where kinks spoil the other three.
+    """
+    looks = [probe.differences(indices, factor * steps) for factor in _EXACT_FACTORS]
+    values = np.array([three_point(look)[0] for look in looks])
+    usable = np.array([finite(look) & ~look.kinked for look in looks])
+    first = np.argmax(usable, axis=0)
+    across = np.arange(len(indices))
+    value = values[first, across]
+    apart: BoolArray = np.asarray(~usable.any(axis=0))
+    with np.errstate(invalid="ignore"):
+        spread = np.where(usable, np.abs(values - value), 0.0)[:_LAST_RESORT].max(axis=0)
+    spread = np.where(first == _LAST_RESORT, 0.0, spread)
+    gap = three_point(looks[0])[1]
+    return assemble(
+        values=value,
+        roundoff=np.full(len(indices), floor(values.ravel())),
+        truncation=2 * spread,
+        gradient_noise=own_noise,
+        steps=steps * np.array(_EXACT_FACTORS)[first],
+        loss_calls=probe.loss_calls,
+        reacts=any(reacts(look) for look in looks),
+        exact=True,
+        kinked=apart,
+        jump=np.where(apart & np.isfinite(gap), gap, 0.0),
+    )
+
+
+def _five(
+    near: Differences, far: Differences, loss: float, noise: float
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return n*, R, 2(T + K), E and the three-point n."""
+    value, truncation, kink = five_point(near, far)
+    middle, gap = three_point(near)
+    roundoff = Z * 0.95 * noise_at(near, loss, noise) / mean_step(near)
+    return value, roundoff, 2 * (truncation + kink), gap, middle
+
+
+def _disagreement(
+    values: FloatArray, bars: FloatArray, value: FloatArray, bar: FloatArray
+) -> FloatArray:
+    """Return how far the chosen value lies outside the intervals of the other looks."""
+    with np.errstate(invalid="ignore"):
+        outside = np.abs(values - value) - bars - bar
+    outside = np.where(np.isfinite(outside), outside, 0.0)
+    apart: FloatArray = np.maximum(outside, 0.0).max(axis=0)
+    return apart
