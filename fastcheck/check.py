@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.engines.base import IndexArray
+from fastcheck.engines.plan import Assignment
 from fastcheck.errors import InputError
-from fastcheck.keep import keep
+from fastcheck.keep import Kept, keep
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor, match_gradients, select_indices
 from fastcheck.report.data import Report, TensorReport
 from fastcheck.report.progress import Progress
-from fastcheck.run import Run, Stopwatch
+from fastcheck.run import Run, Stopwatch, moving, noting
 from fastcheck.verdict.judge import (
     Judgement,
     judge,
@@ -122,8 +123,8 @@ def check(
     with keep(loss, params, grads) as kept:
         run = Run(loss, tree, options, tolerances)
         analytic = _analytic(tree, grads, run)
-        judged = _judge_all(run, tree, selected, analytic, options, watch)
-        notes = _notes(tree, run, kept.changed())
+        judged, written = _judge_all(run, tree, selected, analytic, kept)
+        notes = _notes(tree, run, written)
     return _report(tree, run, judged, options, notes, watch)
 
 
@@ -180,7 +181,8 @@ def numerical_gradient(
         with Progress(tree.size, "differentiating", enabled=options.progress) as bar:
             for tensor in tree:
                 indices = np.arange(tensor.size, dtype=np.int64)
-                measured, _ = run.measure(tensor, indices, run.assign(tensor), bar)
+                with moving(tensor):
+                    measured, _ = run.measure(tensor, indices, run.assign(tensor), bar)
                 values[tensor.name] = measured.values.reshape(tensor.shape)
     return tree.build({t.name: values[t.name][()] if t.scalar else values[t.name] for t in tree})
 
@@ -191,7 +193,8 @@ def _analytic(tree: ParamTree, grads: Any, run: Run) -> Gradients:
         return match_gradients(tree, grads)
     # Backward passes read what the forward pass left behind; θ was not the last to go through it.
     run.loss.base()
-    given = grads(tree.copies())
+    with noting("`grads` is called as grads(params) with float64 copies, after loss(params)."):
+        given = grads(tree.copies())
     if given is None:
         raise InputError(
             "`grads` is a function that returned None: return the gradients from it, or pass the "
@@ -205,40 +208,54 @@ Judged = list[tuple[Judgement, str, str, float]]
 
 
 def _judge_all(
-    run: Run,
-    tree: ParamTree,
-    selected: dict[str, IndexArray],
-    analytic: Gradients,
-    options: Options,
-    watch: Stopwatch,
-) -> Judged:
+    run: Run, tree: ParamTree, selected: dict[str, IndexArray], analytic: Gradients, kept: Kept
+) -> tuple[Judged, list[str]]:
+    """Judge every tensor; also say which of the user's own arrays the loss wrote into."""
     floors = rounding_floors(tree, analytic, run.tolerance)
     total = sum(len(indices) for indices in selected.values())
     judged: Judged = []
-    with Progress(total, "checking", enabled=options.progress) as bar:
+    written = set(kept.changed())
+    with Progress(total, "checking", enabled=run.options.progress) as bar:
         for tensor in tree:
             bar.label = f"checking {tensor.name}"
-            indices = selected[tensor.name]
-            watch.lap()
-            assignment = run.assign(tensor)
-            first, again = run.measure(tensor, indices, assignment, bar)
-            judgement = judge(
-                tensor.name,
-                tensor.shape,
-                # C order, whatever the layout of the arrays
-                analytic[tensor.name].ravel(order="C")[indices],
-                indices,
-                first,
-                run.tolerance,
-                again,
-                floor=floors[tensor.name],
-                step=None if isinstance(options.step, str) else options.step,
-            )
-            judged.append((judgement, assignment.engine.name, assignment.reason, watch.lap()))
-    return judged
+            watch = Stopwatch()
+            with moving(tensor):
+                judgement, assignment = _judge_one(
+                    run, tensor, selected[tensor.name], analytic, floors[tensor.name], bar
+                )
+            judged.append((judgement, assignment.engine.name, assignment.reason, watch.total()))
+            # A loss that stores θ in them leaves only the tensor perturbed last different from θ.
+            written.update(kept.changed())
+    return judged, [name for name in tree.names if name in written]
 
 
-def _notes(tree: ParamTree, run: Run, changed: list[str]) -> tuple[str, ...]:
+def _judge_one(
+    run: Run,
+    tensor: Tensor,
+    indices: IndexArray,
+    analytic: Gradients,
+    floor: float,
+    bar: Progress,
+) -> tuple[Judgement, Assignment]:
+    step = run.options.step
+    assignment = run.assign(tensor)
+    first, again = run.measure(tensor, indices, assignment, bar)
+    judgement = judge(
+        tensor.name,
+        tensor.shape,
+        # C order, whatever the layout of the arrays
+        analytic[tensor.name].ravel(order="C")[indices],
+        indices,
+        first,
+        run.tolerance,
+        again,
+        floor=floor,
+        step=None if isinstance(step, str) else step,
+    )
+    return judgement, assignment
+
+
+def _notes(tree: ParamTree, run: Run, written: list[str]) -> tuple[str, ...]:
     """Say what a reader should know about the whole check."""
     notes = []
     coarse = sorted({tensor.dtype.name for tensor in tree if tensor.dtype.itemsize < 8})
@@ -250,11 +267,11 @@ def _notes(tree: ParamTree, run: Run, changed: list[str]) -> tuple[str, ...]:
     for one, other in tree.shared:
         notes.append(f"{one} and {other} share memory; each was perturbed alone.")
     if run.plan.loop.writes_params:
-        written = ", ".join(run.plan.loop.writes_params)
-        notes.append(f"`loss` writes into its argument ({written}); it was given copies.")
-    if changed:
+        names = ", ".join(run.plan.loop.writes_params)
+        notes.append(f"`loss` writes into its argument ({names}); it was given copies.")
+    if written:
         notes.append(
-            f"`loss` wrote into your own arrays ({', '.join(changed)}); they were restored."
+            f"`loss` wrote into your own arrays ({', '.join(written)}); they were restored."
         )
     return tuple(notes)
 

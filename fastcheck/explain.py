@@ -14,7 +14,7 @@ from fastcheck.engines.replay import ReplayEngine
 from fastcheck.keep import keep
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
-from fastcheck.run import Run
+from fastcheck.run import Run, moving
 from fastcheck.trace.graph import Graph
 from fastcheck.trace.slices import slice_for
 from fastcheck.verdict.steps import exact_step
@@ -119,7 +119,7 @@ def explain(
     )
     with keep(loss, params):
         run = Run(loss, tree, options, tolerance_for([tensor.dtype for tensor in tree]))
-        tensors = tuple(_tensor_plan(run, tensor, run.assign(tensor)) for tensor in tree)
+        tensors = tuple(_tensor_plan(run, tensor) for tensor in tree)
     graph = run.plan.graph
     return Explanation(
         loss=run.plan.loop.loss,
@@ -147,7 +147,10 @@ def _lines(graph: Graph) -> tuple[NodeLine, ...]:
     )
 
 
-def _tensor_plan(run: Run, tensor: Tensor, assignment: Assignment) -> TensorPlan:
+def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
+    with moving(tensor):
+        assignment = run.assign(tensor)
+        seconds = _estimate(assignment, tensor)
     engine = assignment.engine
     graph = run.plan.graph
     operations: tuple[int, ...] = ()
@@ -163,7 +166,7 @@ def _tensor_plan(run: Run, tensor: Tensor, assignment: Assignment) -> TensorPlan
         operations=operations,
         chunk=chunk,
         bytes_per_chunk=min(chunk, tensor.size) * per_parameter,
-        seconds=_estimate(assignment, tensor),
+        seconds=seconds,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 from fastcheck.engines.base import Engine, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.plan import Assignment, Plan, Planner
-from fastcheck.errors import InputError
+from fastcheck.errors import FastcheckError, InputError
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.report.progress import Progress
@@ -36,6 +38,7 @@ class Run:
     plan : Plan
         The trace, or why there is none, and the engines assigned so far.
     loss : LossFunction
+    options : Options
     tolerance : Tolerance
 
     Raises
@@ -48,12 +51,13 @@ class Run:
         self, loss: Callable[[Any], Any], tree: ParamTree, options: Options, tolerance: Tolerance
     ) -> None:
         self._tree = tree
-        self._options = options
+        self.options = options
         self.tolerance = tolerance
         self._rng = np.random.default_rng(options.seed)
         self._noise: float | None = None
         self.loss = LossFunction(loss, tree)
-        _refuse_randomness(self.loss)
+        with noting("`loss` is called as loss(params), with float64 copies of `params`."):
+            _refuse_randomness(self.loss)
         self._planner = Planner(
             self.loss,
             tree,
@@ -84,8 +88,8 @@ class Run:
     ) -> tuple[Measurement, Remeasure]:
         """Measure a tensor; also return how to measure some of its elements again."""
         common: dict[str, Any] = {
-            "method": self._options.method,
-            "step": self._options.step,
+            "method": self.options.method,
+            "step": self.options.step,
             "tolerance": self.tolerance,
             "rng": self._rng,
             "noise": self._noise_for(assignment.engine),
@@ -108,16 +112,42 @@ def _refuse_randomness(loss: LossFunction) -> None:
         )
 
 
+@contextmanager
+def noting(note: str) -> Iterator[None]:
+    """Add a note to an error of the user's own function: how it came to be called."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, FastcheckError):
+            error.add_note(note)
+        raise
+
+
+@contextmanager
+def moving(tensor: Tensor) -> Iterator[None]:
+    """Note in an error that the loss raises that elements of `tensor` were moved."""
+    try:
+        yield
+    except Exception as error:
+        if _raised_by_loss(error):
+            error.add_note(
+                f"`loss` was called with {tensor.name} moved a little away from your values, as a "
+                "numerical gradient needs: it must be defined there too."
+            )
+        raise
+
+
+def _raised_by_loss(error: Exception) -> bool:
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    called = LossFunction.evaluate.__code__
+    return called in frames and not isinstance(error, FastcheckError)
+
+
 class Stopwatch:
-    """Seconds since it was made or last read."""
+    """Seconds since it was made."""
 
     def __init__(self) -> None:
-        self._start = self._last = perf_counter()
-
-    def lap(self) -> float:
-        now = perf_counter()
-        lap, self._last = now - self._last, now
-        return lap
+        self._start = perf_counter()
 
     def total(self) -> float:
         return perf_counter() - self._start

@@ -6,6 +6,8 @@ from fastcheck.differences import indexing as indexing
 from fastcheck.differences import kinks as kinks
 from fastcheck.differences import reductions as reductions
 from fastcheck.differences import smooth as smooth
+from fastcheck.differences import softmax as softmax
+from fastcheck.differences import special as special
 from fastcheck.differences import structure as structure
 from fastcheck.differences.context import Bases, Context
 from fastcheck.differences.delta import Delta, Pin
@@ -20,7 +22,7 @@ def propagate(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     """Pass the operands' differences through `node`; None where no copy changes."""
     # An array without elements has nothing that could change.
     deltas = [delta if delta is not None and delta.values.size else None for delta in deltas]
-    if all(delta is None for delta in deltas):
+    if not node.value.size or all(delta is None for delta in deltas):
         return None
     return RULES.get(node.primitive, copy_by_copy)(context, node, deltas)
 

@@ -118,3 +118,16 @@ def unify(xp: Any, deltas: list[Delta | None], shape: Shape) -> tuple[list[Array
         for delta in deltas
     ]
     return values, common
+
+
+def along(xp: Any, values: Array, places: Array, axis: int) -> Array:
+    """Take one element along `axis` for each position of the other axes; size 1 is left of it.
+
+    `values` and `places` broadcast against each other over the other axes.
+    """
+    both = [max(a, b) for a, b in zip(values.shape, places.shape, strict=True)]
+    ours, theirs = list(both), list(both)
+    ours[axis], theirs[axis] = values.shape[axis], 1
+    return xp.take_along_axis(
+        xp.broadcast_to(values, tuple(ours)), xp.broadcast_to(places, tuple(theirs)), axis=axis
+    )

@@ -117,9 +117,8 @@ def _multiply(site: Site) -> Array:
         return site.ufunc(xp.multiply, dx, site.base(1))
     if dx is None:
         return site.ufunc(xp.multiply, site.base(0), dy)
-    change = site.ufunc(xp.multiply, dx, site.base(1) + dy)
-    change += site.base(0) * dy
-    return change
+    first, second = dx * (site.base(1) + dy), site.base(0) * dy
+    return site.ufunc(xp.add, first, second)
 
 
 @formula(np.divide)
@@ -158,8 +157,8 @@ def _square(site: Site) -> Array:
 def _power(site: Site) -> Array:
     dp = site.differences[1]
     exponent = site.context.bases.value(site.node.operands[1])
-    if dp is None and exponent.size == 1 and float(exponent) in (2.0, 3.0, 4.0):
-        return _small_power(site, int(exponent))
+    if dp is None and exponent.size == 1 and float(exponent.reshape(())) in (2.0, 3.0, 4.0):
+        return _small_power(site, int(exponent.reshape(())))
     return _general_power(site)
 
 

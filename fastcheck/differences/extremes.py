@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastcheck.differences.context import Context
-from fastcheck.differences.delta import Array, Delta, Pins, unpin
+from fastcheck.differences.delta import Array, Delta, Pins, along, unpin
 from fastcheck.differences.reductions import Axes, drop
 from fastcheck.differences.rules import Deltas, rule
 from fastcheck.trace.graph import Node
@@ -94,7 +94,7 @@ class _Frame:
         if values.shape[axis] == 1:
             return values
         winner = context.bases.gather(self._winner, pins)
-        smooth = xp.take_along_axis(*_same_lead(xp, values, winner, axis), axis=axis)
+        smooth = along(xp, values, winner, axis)
         if bool(values.max() - values.min() < self._margin):
             return smooth  # nobody can catch up
         gap = context.bases.gather(self._gap, pins)
@@ -104,14 +104,6 @@ class _Frame:
             change = context.ufunc(xp.subtract, values, gap).min(axis=axis, keepdims=True)
         context.mark_kinks(change != smooth)
         return change
-
-
-def _same_lead(xp: Any, values: Array, winner: Array, axis: int) -> tuple[Array, Array]:
-    """Spread values and winner over each other's axes, but for the reduced one."""
-    both = [max(a, b) for a, b in zip(values.shape, winner.shape, strict=True)]
-    ours, theirs = list(both), list(both)
-    ours[axis], theirs[axis] = values.shape[axis], 1
-    return xp.broadcast_to(values, tuple(ours)), xp.broadcast_to(winner, tuple(theirs))
 
 
 def _over_several(context: Context, node: Node, delta: Delta, sign: float) -> Delta:

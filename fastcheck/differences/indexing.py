@@ -13,7 +13,7 @@ from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pin, Pins, spread, unpin
 from fastcheck.differences.rules import Deltas, rule
 from fastcheck.trace.graph import Node
-from fastcheck.trace.primitives import ACCUMULATE_AT, INDEX, WRITE
+from fastcheck.trace.primitives import ACCUMULATE_AT, DIAGONAL, INDEX, WRITE
 
 Shape = tuple[int, ...]
 
@@ -92,7 +92,7 @@ def _flag(array: Array) -> Any:
     raise NotImplementedError(f"indexing with a single {bool(array)} has no rule")
 
 
-@rule(INDEX)
+@rule(INDEX, DIAGONAL)
 def _index(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     (delta,) = deltas
     assert delta is not None

@@ -6,6 +6,8 @@ exact across it; the copy is marked, because its gradient is not the derivative 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastcheck.differences.context import Context
@@ -26,7 +28,7 @@ def _extreme(site: Site, sign: float) -> Array | None:
     dx, dy = site.differences
     name = "maximum" if sign > 0 else "minimum"
     # Which operand wins at θ; in a tie it is the second, and any move of the first is a kink.
-    first_wins = site.hoisted((name, "first"), lambda x, y: sign * x > sign * y)
+    first_wins = site.hoisted((name, "first"), lambda x, y: (sign * x > sign * y) | (y != y))
     if _out_of_reach(site, name):
         chosen = [
             site.ufunc(xp.multiply, d, wins)
@@ -35,15 +37,15 @@ def _extreme(site: Site, sign: float) -> Array | None:
         ]
         return chosen[0] if len(chosen) == 1 else chosen[0] + chosen[1]
     smooth = xp.where(first_wins, 0.0 if dx is None else dx, 0.0 if dy is None else dy)
-    nearest = site.hoisted((name, "gap"), lambda x, y: abs(x - y))
+    nearest = site.hoisted((name, "gap"), lambda x, y: abs(_gap(xp, x, y)))
     reach = 0.0 if dx is None else abs(dx)
     if dy is not None:
         reach = reach + abs(dy)
     crossing = (reach >= nearest) & (reach > 0)
     if not bool(crossing.any()):
         return smooth if bool(smooth.any()) else None
-    gap_x = site.hoisted((name, "gap x"), lambda x, y: xp.minimum(sign * (x - y), 0.0))
-    gap_y = site.hoisted((name, "gap y"), lambda x, y: xp.minimum(sign * (y - x), 0.0))
+    gap_x = site.hoisted((name, "gap x"), lambda x, y: xp.minimum(sign * _gap(xp, x, y), 0.0))
+    gap_y = site.hoisted((name, "gap y"), lambda x, y: xp.minimum(sign * _gap(xp, y, x), 0.0))
     change = sign * xp.maximum(
         gap_x if dx is None else gap_x + sign * dx, gap_y if dy is None else gap_y + sign * dy
     )
@@ -57,10 +59,15 @@ def _out_of_reach(site: Site, name: str) -> bool:
     bases, operands = site.context.bases, site.node.operands
     margin = bases.derived(
         (site.node, name, "margin"),
-        lambda: float(abs(bases.value(operands[0]) - bases.value(operands[1])).min()),
+        lambda: abs(_gap(bases.xp, *map(bases.value, operands))).min(),
     )
     reach = sum(float(max(d.max(), -d.min())) for d in site.differences if d is not None)
     return reach < float(margin)
+
+
+def _gap(xp: Any, x: Array, y: Array) -> Array:
+    """Return x − y: zero for equal infinities, and masks count as 0 and 1."""
+    return xp.where(x == y, 0.0, xp.subtract(x, y, dtype=np.float64))
 
 
 @formula(np.maximum, np.fmax)
@@ -92,21 +99,37 @@ def _compare(compare: np.ufunc) -> None:
 
     def flips(site: Site) -> Array | None:
         dx, dy = site.differences
-        gap = site.hoisted(("gap",), lambda x, y: y - x)
+        gap = site.hoisted(("gap",), lambda x, y: _gap(site.xp, y, x))
         moved = dx if dy is None else -dy if dx is None else dx - dy
+        if _any_stuck(site):
+            stuck = site.hoisted(("stuck",), _equal_infinities)
+            moved = site.xp.where(stuck, 0.0, moved)
         return _flipped(site, getattr(site.xp, compare.__name__)(moved, gap))
 
     formula(compare)(flips)
 
 
+def _equal_infinities(x: Array, y: Array) -> Array:
+    return (x == y) & (abs(y * 1.0) == np.inf)
+
+
+def _any_stuck(site: Site) -> bool:
+    """Whether infinities are compared, which stay as they are whatever is added to them."""
+    bases, operands = site.context.bases, site.node.operands
+    found = bases.derived(
+        (site.node, "any stuck"), lambda: _equal_infinities(*map(bases.value, operands)).any()
+    )
+    return bool(found)
+
+
 def _flipped(site: Site, truth: Array) -> Array | None:
-    """Return truth − truth at θ as −1, 0 or 1; None when nothing flips, which is the rule."""
+    """Return truth − truth at θ as −1, 0 or 1; None when nothing flips, which is usual."""
     old = site.result()
     flips = truth != old
     if not bool(flips.any()):
         return None
     site.context.mark_kinks(flips)
-    return truth.astype(np.int8) - old.astype(np.int8)
+    return truth.astype(np.float64) - old.astype(np.float64)
 
 
 for _comparison in (
@@ -142,9 +165,9 @@ def _stepwise(ufunc: np.ufunc) -> None:
 
 
 def moved_value(base: Array, difference: Array, node: Node) -> Array:
-    """Return base + difference in the node's own kind: a mask stays a mask."""
-    moved = base + difference
-    return moved != 0 if node.value.dtype == bool else moved
+    """Return base + difference in the node's own kind: masks and integers stay what they are."""
+    moved, dtype = base + difference, node.value.dtype
+    return moved.astype(dtype) if dtype.kind in "biu" else moved
 
 
 for _primitive in {p for p in ELEMENTWISE.values() if p.discrete}:
@@ -225,7 +248,7 @@ def _cast(site: Site) -> Array | None:
     source, target = site.node.operands[0].value.dtype, site.node.value.dtype
     if target.kind in "fc" or (source.kind in "biu" and target.kind in "iu"):
         # Arithmetic stays in float64 whatever the target: a difference has no rounding to lose.
-        return d.astype(np.float64) if target.kind == "f" else d
+        return d
     new = (site.base(0) + d).astype(target)
     if target.kind == "b":
         return _flipped(site, new)

@@ -38,13 +38,13 @@ def copy_by_copy(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     values = xp.asarray(change)
     if node.primitive.discrete:
         context.mark_kinks(values != 0)
-        values = values.astype(np.int8 if old.dtype == bool else np.int64)
     return Delta(values, {})
 
 
 def _moved(operand: Node, change: Any) -> Any:
     moved = operand.value + change
-    return moved != 0 if operand.value.dtype == bool else moved
+    dtype = operand.value.dtype
+    return moved.astype(dtype) if dtype.kind in "biu" else moved
 
 
 def _to_host(array: Any) -> Any:

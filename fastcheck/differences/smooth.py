@@ -16,6 +16,7 @@ from fastcheck.differences.elementwise import Site, formula
 from fastcheck.trace.primitives import ELEMENTWISE
 
 _LN2, _LN10 = float(np.log(2.0)), float(np.log(10.0))
+_NEAR_ZERO = 2.0**-4  # a sum of terms of size 1 that is smaller than this has lost digits
 
 
 def _unary(*ufuncs: np.ufunc) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
@@ -46,6 +47,9 @@ def _expm1(xp: Any, site: Site, d: Array) -> Array:
 def _log_growth(xp: Any, site: Site, d: Array) -> Array:
     """log(b+d) − log(b) = log1p(d/b)."""
     ratio = site.ufunc(xp.multiply, d, site.hoisted(("reciprocal",), lambda b: 1.0 / b))
+    far = ratio < _NEAR_ZERO - 1.0
+    if bool(far.any()):
+        return xp.where(far, xp.log(site.base(0) + d) - xp.log(site.base(0)), xp.log1p(ratio))
     return xp.log1p(ratio, out=ratio)
 
 
@@ -115,7 +119,11 @@ def _tanh(xp: Any, site: Site, d: Array) -> Array:
     """tanh(b+d) − tanh b = tanh d·sech²b / (1 + tanh d·tanh b)."""
     slope = site.hoisted(("sech2",), _sech_squared)
     t = xp.tanh(d)
-    return t * slope / (1.0 + t * site.result())
+    divisor = 1.0 + t * site.result()
+    change = t * slope / divisor
+    # Coming back from far out the divisor nears zero, and the difference is large.
+    far = divisor < _NEAR_ZERO
+    return xp.where(far, xp.tanh(site.base(0) + d) - site.result(), change) if far.any() else change
 
 
 def _sech_squared(b: Array) -> Array:
@@ -174,12 +182,23 @@ def _arcsin_growth(xp: Any, b: Array, d: Array) -> Array:
 @formula(np.logaddexp)
 def _logaddexp(site: Site) -> Array:
     """log1p(p·expm1(dx) + q·expm1(dy)), p and q the shares of the two terms."""
-    return site.xp.log1p(_log_shares(site, np.e))
+    return _logadd_growth(site, site.xp.logaddexp, np.e)
 
 
 @formula(np.logaddexp2)
 def _logaddexp2(site: Site) -> Array:
-    return site.xp.log1p(_log_shares(site, 2.0)) / _LN2
+    return _logadd_growth(site, site.xp.logaddexp2, 2.0)
+
+
+def _logadd_growth(site: Site, function: Any, radix: float) -> Array:
+    xp, shares = site.xp, _log_shares(site, radix)
+    far = ~(abs(shares) < 1.0 - _NEAR_ZERO)
+    moved = [
+        site.base(operand) if d is None else site.base(operand) + d
+        for operand, d in enumerate(site.differences)
+    ]
+    growth = xp.log1p(shares) / float(np.log(radix))
+    return xp.where(far, function(*moved) - site.result(), growth) if bool(far.any()) else growth
 
 
 def _log_shares(site: Site, radix: float) -> Array:
@@ -216,12 +235,12 @@ def _arctan2(site: Site) -> Array:
     return turn - 2.0 * np.pi * site.xp.rint((site.result() + turn) / (2.0 * np.pi))
 
 
-@_unary(np.deg2rad)
+@_unary(np.deg2rad, np.radians)
 def _deg2rad(xp: Any, site: Site, d: Array) -> Array:
     return xp.deg2rad(d)
 
 
-@_unary(np.rad2deg)
+@_unary(np.rad2deg, np.degrees)
 def _rad2deg(xp: Any, site: Site, d: Array) -> Array:
     return xp.rad2deg(d)
 

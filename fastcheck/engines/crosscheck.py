@@ -14,6 +14,7 @@ from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.rounding import rounding_of
 from fastcheck.params import ParamTree, Tensor
 
 _ELEMENTS = 3
@@ -44,19 +45,20 @@ def disagreement(
     if not tensor.size:
         return None
     scale = _scale(tensor)
+    rounding = rounding_of(replay.slice.output)
     pairs = _direction(replay, loss, loop.loss, tree, tensor, scale, rng)
     pairs += _elements(replay, loop, tensor, scale, rng)
     for what, fast, plain in pairs:
-        if np.isfinite(fast) and np.isfinite(plain) and not _agree(fast, plain, loop.loss, noise):
+        if np.isfinite(plain) and not _agree(fast, plain, rounding, noise):
             return f"{what} changes the loss by {plain:.9g}, but by {fast:.9g} in the traced graph"
     return None
 
 
-def _agree(fast: float, plain: float, loss: float, noise: Noise) -> bool:
+def _agree(fast: float, plain: float, rounding: float, noise: Noise) -> bool:
+    if not np.isfinite(fast):
+        return False
     gap = abs(fast - plain) - _RELATIVE * max(abs(fast), abs(plain))
-    if gap <= 64 * 2.0**-53 * abs(loss):
-        return True
-    return gap <= _NOISE * noise()
+    return gap <= rounding or gap <= _NOISE * noise()
 
 
 def _scale(tensor: Tensor) -> float:
@@ -85,7 +87,8 @@ def _direction(
             tree.build({t.name: leaves[t.name][()] if t.scalar else leaves[t.name] for t in tree})
         )
         fast = replay.directional(moved - tensor.value)
-        found.append((f"moving all of {tensor.name}", fast, plain - base))
+        if fast is not None:
+            found.append((f"moving all of {tensor.name}", fast, plain - base))
     return found
 
 

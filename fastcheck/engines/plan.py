@@ -16,9 +16,12 @@ from fastcheck.engines.crosscheck import Noise, disagreement
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.rounding import rounding_of
 from fastcheck.errors import InputError
+from fastcheck.keep import keep
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph
+from fastcheck.trace.simplify import simplify
 from fastcheck.trace.slices import slice_for
 from fastcheck.trace.tape import Untraceable
 from fastcheck.trace.tracer import trace
@@ -98,12 +101,15 @@ class Planner:
             self.plan.refusal = "asked for with engine='loop'"
             return self.plan
         try:
-            graph = trace(self._loss.function, self._tree)
+            # Whatever the loss stores (running means, caches) must not stay traced.
+            with keep(self._loss.function, None):
+                graph = simplify(trace(self._loss.function, self._tree))
             self._compare_loss(graph)
             self.plan.graph = graph
         except Untraceable as refusal:
             self.plan.refusal = str(refusal)
             self._insist(self.plan.refusal)
+        self._still_runs()
         return self.plan
 
     def assign(self, tensor: Tensor) -> Assignment:
@@ -138,9 +144,19 @@ class Planner:
     def _compare_loss(self, graph: Graph) -> None:
         assert graph.output is not None
         traced, called = float(graph.output.value), self.plan.loop.loss
-        allowed = 1e-10 * abs(called)
+        allowed = 1e-10 * abs(called) + rounding_of(graph.output)
         if abs(traced - called) > allowed and abs(traced - called) > 32 * self._noise():
             raise Untraceable(f"the traced loss is {traced!r}, but `loss` returns {called!r}")
+
+    def _still_runs(self) -> None:
+        """Call the loss once more: nothing of the trace may be left in what it stores."""
+        try:
+            self._loss.base()
+        except Untraceable as left:
+            raise InputError(
+                "`loss` stores arrays where they cannot be put back after the trace, and finds "
+                f"them in its next call ({left}). Use engine='loop', on a network made anew."
+            ) from None
 
     def _insist(self, why: str) -> None:
         if self._engine == "replay":

@@ -22,6 +22,7 @@ from fastcheck.trace.slices import Slice, slice_for
 CACHE_BYTES = 2 * 1024**2
 """The size that the largest stack of a chunk is meant to have, so that a few stay in the cache."""
 _MOST_COPIES = 4096
+_PROBES = 8
 
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]
 """J(θ + step) − J(θ) by the user's own function, for flat indices and signed steps."""
@@ -105,13 +106,16 @@ class ReplayEngine:
             loss_calls=calls,
         )
 
-    def directional(self, direction: FloatArray) -> float:
-        """Return J(θ + v) − J(θ) for one dense change v of the whole tensor."""
+    def directional(self, direction: FloatArray) -> float | None:
+        """Return J(θ + v) − J(θ) for one dense change v of the whole tensor.
+
+        None where the graph does not hold for θ + v, because of a branch.
+        """
         xp = self._bases.xp
         context = Context(self._bases, 1)
         change, diverged = self._run(context, Delta(xp.asarray(direction)[None], {}))
         if bool(diverged.any()):
-            return float("nan")
+            return None
         return float(change[0])
 
     def _chunk(
@@ -124,6 +128,8 @@ class ReplayEngine:
         context = Context(self._bases, len(moves))
         change, diverged = self._run(context, self._seed(where, moves))
         kinks = _to_host(context.kinked)
+        # An overflow on the way (exp of a saturated unit) need not be one of the loss.
+        diverged |= ~np.isfinite(change)
         calls = 0
         if diverged.any():
             change[diverged] = self._fallback(where[diverged], moves[diverged])
@@ -176,7 +182,11 @@ class ReplayEngine:
         return diverged
 
     def _measure(self) -> tuple[int, int]:
-        """Run two copies to learn how large the stacks are: per parameter, at the peak, and one."""
+        """Run a few copies to learn how large the stacks are: per parameter, at the peak, and one.
+
+        Elements of one tensor may reach very different parts of the graph (a flat vector that
+        is sliced into layers), so the copies are spread over all of it.
+        """
         if not self._tensor.size:
             return 1, 1
         peak, largest = 1, 1
@@ -184,13 +194,14 @@ class ReplayEngine:
         def watch(live: dict[Node, Delta]) -> None:
             nonlocal peak, largest
             sizes = [delta.values.nbytes for delta in live.values()]
-            peak, largest = max(peak, sum(sizes)), max(largest, *sizes)
+            peak, largest = max(peak, sum(sizes)), max([largest, *sizes])
 
-        # The two signs of one parameter; a rule may hold a few temporaries of the largest stack.
-        context = Context(self._bases, 2)
-        step = 2.0**-30
-        self._run(context, self._seed(np.zeros(2, dtype=np.int64), np.array([step, -step])), watch)
-        return peak + 3 * largest, largest
+        probes = np.unique(np.linspace(0, self._tensor.size - 1, _PROBES).astype(np.int64))
+        context = Context(self._bases, 2 * len(probes))
+        moves = np.repeat([2.0**-30, -(2.0**-30)], len(probes))
+        self._run(context, self._seed(np.tile(probes, 2), moves), watch)
+        # A rule may hold a few temporaries of the largest stack.
+        return -(-(peak + 3 * largest) // len(probes)), -(-largest // len(probes))
 
 
 def _chunk(name: str, per_parameter: int, largest: int, memory: int) -> int:

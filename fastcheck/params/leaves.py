@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,8 @@ def _object_flaw(leaf: Any, remedy: str) -> str:
         return f"a {type(leaf).__name__}; {remedy}"
     if callable(leaf):
         return f"a callable ({_type_name(leaf)}); {remedy}"
+    if isinstance(leaf, Iterable) and not hasattr(leaf, "__array__"):
+        return f"an object of type {_type_name(leaf)}; use list(...)"
     return f"an object of type {_type_name(leaf)}; use np.asarray(..., dtype=float)"
 
 

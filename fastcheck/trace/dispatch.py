@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from fastcheck.trace import functions
-from fastcheck.trace.primitives import ELEMENTWISE
+from fastcheck.trace.primitives import elementwise, has_primitive
 from fastcheck.trace.registry import REFUSED, TRACED
-from fastcheck.trace.tape import Tape
+from fastcheck.trace.tape import Converted, Tape
 from fastcheck.trace.traced import Traced, as_node, contains_traced, wrap
 
+# What arithmetic means for masks.
+_ON_MASKS = {
+    np.add: np.logical_or,
+    np.multiply: np.logical_and,
+    np.maximum: np.logical_or,
+    np.minimum: np.logical_and,
+}
 # ufunc.reduce, .accumulate and .outer are functions by another name.
 _REDUCE = {
     np.add: np.sum,
@@ -25,8 +33,7 @@ _REDUCE = {
 
 def call_ufunc(tape: Tape, ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
     """Answer `ufunc.method(*inputs, **kwargs)` where an argument is traced."""
-    if tape.closed:
-        tape.refuse("an array kept from an earlier forward pass is used", "compute it anew")
+    tape.refuse_if_closed()
     out = kwargs.pop("out", None)
     if isinstance(out, tuple):
         out = out[0] if len(out) == 1 else out
@@ -47,14 +54,16 @@ def _apply(tape: Tape, ufunc: np.ufunc, inputs: Any, kwargs: Any) -> Any:
         tape.refuse(f"np.{ufunc.__name__}(..., where=mask)", "write np.where(mask, this, that)")
     if ufunc in TRACED:
         return TRACED[ufunc](*inputs, **kwargs)
-    if ufunc not in ELEMENTWISE:
+    if not has_primitive(ufunc):
         return _constant_only(tape, ufunc, inputs, kwargs)
     # Plain numbers keep their weak type, so that float32 * 2.0 stays float32 as in NumPy.
     values = [x.value if isinstance(x, Traced) else x for x in inputs]
     with np.errstate(all="ignore"):
         value = ufunc(*values)
+    if value.dtype == bool:
+        ufunc = _ON_MASKS.get(ufunc, ufunc)
     nodes = tuple(as_node(tape, x) for x in inputs)
-    result = wrap(tape, tape.record(ELEMENTWISE[ufunc], nodes, {}, value))
+    result = wrap(tape, tape.record(elementwise(ufunc), nodes, {}, value))
     return result if dtype is None else result.astype(dtype)
 
 
@@ -65,16 +74,28 @@ def _apply_method(tape: Tape, ufunc: np.ufunc, method: str, inputs: Any, kwargs:
     if method == "accumulate" and ufunc is np.add:
         kwargs.setdefault("axis", 0)
         return np.cumsum(inputs[0], **kwargs)
+    if method in ("reduce", "accumulate") and ufunc.nin == 2 and has_primitive(ufunc):
+        return _fold(ufunc, *inputs, every=method == "accumulate", **kwargs)
     if method == "outer":
         left, right = (x if isinstance(x, Traced) else np.asarray(x) for x in inputs)
         return ufunc(left.reshape(left.shape + (1,) * right.ndim), right)
     return _constant_only(tape, getattr(ufunc, method), inputs, kwargs)
 
 
+def _fold(
+    ufunc: np.ufunc, a: Any, axis: int = 0, *, every: bool, keepdims: bool = False
+) -> Any:
+    """Apply a ufunc between one element after the other, as np.logaddexp.reduce does."""
+    rows = list(np.moveaxis(a, axis, 0))
+    totals = list(accumulate(rows, ufunc))
+    if every:
+        return np.stack(totals, axis=axis)
+    return np.expand_dims(totals[-1], axis) if keepdims else totals[-1]
+
+
 def call_function(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
     """Answer a NumPy function where an argument is traced."""
-    if tape.closed:
-        tape.refuse("an array kept from an earlier forward pass is used", "compute it anew")
+    tape.refuse_if_closed()
     if function not in TRACED:
         return _constant_only(tape, function, args, kwargs)
     out = kwargs.pop("out", None)
@@ -88,20 +109,26 @@ def into(tape: Tape, result: Any, out: Any) -> Any:
         tape.refuse(
             "an ordinary array is written in place with a traced value (`+=` or `out=`)",
             "make the array inside the loss with np.zeros(...), or write x = x + ...",
+            Converted,
         )
     return out.assign(result if isinstance(result, Traced) else wrap(tape, as_node(tape, result)))
 
 
 def _constant_only(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
     """Run a function without a rule on constants; refuse it once a parameter reaches it."""
-    name = f"{getattr(function, '__module__', None) or 'numpy'}.{function.__name__}"
+    module = getattr(function, "__module__", None) or ("numpy" if _is_numpy_s(function) else "ufunc")
+    name = f"{module}.{function.__name__}"
     if reached(args) or reached(kwargs):
-        remedy = REFUSED.get(function, "rewrite it with the functions that the README lists")
+        remedy = REFUSED.get(function, "rewrite it with elementwise functions, reductions and matrix products")
         tape.refuse(f"{name} of an array that depends on the parameters cannot be traced", remedy)
     result = function(*plain(args), **plain(kwargs))
     if isinstance(result, np.ndarray) and result.dtype.kind in "fc":
         return wrap(tape, tape.record_constant(result))
     return result
+
+
+def _is_numpy_s(function: Any) -> bool:
+    return getattr(np, function.__name__, None) is function or not isinstance(function, np.ufunc)
 
 
 def reached(value: Any) -> bool:

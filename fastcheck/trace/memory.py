@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.trace.graph import Node, Primitive
-from fastcheck.trace.primitives import WRITE
+from fastcheck.trace.primitives import CAST, WRITE
 from fastcheck.trace.tape import Tape
 
 Step = tuple[Primitive, dict[str, Any]]
@@ -32,6 +32,14 @@ class Store:
         self._scratch: NDArray[Any] | None = None
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        return self._node.shape
+
+    @property
+    def is_scalar(self) -> bool:
+        return not isinstance(self._node.value, np.ndarray)
+
+    @property
     def node(self) -> Node:
         if self._scratch is not None:
             self._node = self.tape.record_constant(self._scratch)
@@ -48,15 +56,24 @@ class Store:
     def write(self, index: Any, value: Node) -> None:
         """Write `value` at `index` of the whole store."""
         self._refuse_if_exported()
+        dtype = self._node.value.dtype
+        if dtype.kind in "biu" and value.value.dtype.kind == "f":
+            value = self.tape.apply(CAST, value, dtype=dtype)
         if self._scratch is not None and value.constant:
             self._scratch[index] = value.value
         elif self._node.constant and value.constant:
             # Nobody has seen this copy yet, so a run of constant writes can share it.
-            self._scratch = np.array(self.node.value, order="K")
-            self._scratch[index] = value.value
+            scratch = np.array(self._node.value, order="K")
+            scratch[index] = value.value
+            self._scratch = scratch
         else:
             self._node = self.tape.apply(WRITE, self.node, value, index=index)
         self.version += 1
+
+    def write_at(self, where: NDArray[np.int64], value: Node) -> None:
+        """Write `value` at flat (C order) positions, as `positions` gives them."""
+        if where.size:
+            self.write(unflattened(self, where), value)
 
     def _refuse_if_exported(self) -> None:
         if self.exported:
@@ -68,8 +85,23 @@ class Store:
 
 def positions(store: Store, steps: tuple[Step, ...]) -> NDArray[np.int64]:
     """Return where in the flat (C order) store each element of a view lies."""
-    shape = store.node.shape
-    flat: NDArray[np.int64] = np.arange(int(np.prod(shape)), dtype=np.int64).reshape(shape)
+    flat: NDArray[np.int64] = np.arange(int(np.prod(store.shape)), dtype=np.int64)
+    flat = flat.reshape(store.shape)
     for primitive, params in steps:
         flat = primitive.evaluate(flat, **params)
     return flat
+
+
+def unflattened(store: Store, where: NDArray[np.int64]) -> tuple[Any, ...]:
+    """Return flat positions as an index of the whole store."""
+    return np.unravel_index(where, store.shape) if store.shape else ()
+
+
+def laid_out_as(tape: Tape, old: Any, node: Node) -> Node:
+    """Return `node` in the memory layout of the array that it overwrites."""
+    new = node.value
+    if isinstance(new, np.ndarray) and (new.strides == old.strides or new.size < 2):
+        return node
+    laid_out = np.empty_like(old)
+    laid_out[...] = new
+    return tape.record(CAST, (node,), {"dtype": old.dtype}, laid_out)

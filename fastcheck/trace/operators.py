@@ -36,7 +36,7 @@ _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": 
 _POWERS = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 _METHODS = """
     sum prod mean std var max min argmax argmin any all cumsum cumprod ptp argsort ravel squeeze
-    swapaxes repeat take dot clip round diagonal trace nonzero compress searchsorted
+    swapaxes repeat take dot clip round diagonal trace nonzero searchsorted
 """
 
 
@@ -112,6 +112,10 @@ def _conj(self: Traced) -> Any:
     return wrap(self.tape, apply(ELEMENTWISE[np.positive], self).node)
 
 
+def _compress(self: Traced, condition: Any, axis: Any = None) -> Any:
+    return np.compress(condition, self, axis=axis)  # type: ignore[call-overload]
+
+
 def _sort(self: Traced, axis: int = -1, **_: Any) -> None:
     ordered: Any = np.sort(self, axis=axis)
     self.assign(ordered)
@@ -131,6 +135,7 @@ def install() -> None:
         "flatten": _flatten,
         "conj": _conj,
         "conjugate": _conj,
+        "compress": _compress,
         "sort": _sort,
         "tobytes": _tobytes,
     }.items():

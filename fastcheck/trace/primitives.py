@@ -6,6 +6,7 @@ Elementwise primitives are NumPy's ufuncs themselves; `ELEMENTWISE` maps one to 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -39,9 +40,29 @@ def _elementwise() -> dict[np.ufunc, Primitive]:
 ELEMENTWISE: dict[np.ufunc, Primitive] = _elementwise()
 
 
+def _of_scipy(name: str) -> Primitive:
+    return Primitive(name, lambda *values: getattr(sys.modules["scipy.special"], name)(*values))
+
+
+SPECIAL = {name: _of_scipy(name) for name in ("expit", "log_expit", "erf", "erfc", "xlogy")}
+"""SciPy's ufuncs by name: fastcheck never imports SciPy, but the user's loss may have."""
+
+
 def elementwise(ufunc: np.ufunc) -> Primitive:
-    """Return the primitive of a NumPy ufunc."""
+    """Return the primitive of a ufunc of NumPy or SciPy; KeyError if it has none."""
+    scipy = sys.modules.get("scipy.special")
+    if ufunc.__name__ in SPECIAL and getattr(scipy, ufunc.__name__, None) is ufunc:
+        return SPECIAL[ufunc.__name__]
     return ELEMENTWISE[ufunc]
+
+
+def has_primitive(ufunc: np.ufunc) -> bool:
+    """Whether `elementwise` knows the ufunc."""
+    try:
+        elementwise(ufunc)
+    except KeyError:
+        return False
+    return True
 
 
 def _write(base: NDArray[Any], value: Any, index: Any) -> NDArray[Any]:
@@ -73,6 +94,16 @@ def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     return evaluate
 
 
+def _sigmoid(x: NDArray[Any]) -> Any:
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def _logsumexp(x: NDArray[Any], axes: tuple[int, ...], keepdims: bool) -> Any:
+    largest = np.max(x, axis=axes, keepdims=True)
+    total = np.log(np.sum(np.exp(x - largest), axis=axes, keepdims=True)) + largest
+    return total if keepdims else np.squeeze(total, axis=axes)
+
+
 WHERE = Primitive("where", np.where)
 CAST = Primitive("cast", lambda x, dtype: np.asarray(x).astype(dtype))
 # Sum of products of two operands over integer labels, as in einsum's sublist form.
@@ -82,15 +113,21 @@ PROD = Primitive("prod", _reduction(np.prod))
 MAX = Primitive("max", _reduction(np.max))
 MIN = Primitive("min", _reduction(np.min))
 CUMSUM = Primitive("cumsum", lambda x, axis: np.cumsum(x, axis=axis))
+# Made by `simplify`, from the many ways in which people write them.
+SIGMOID = Primitive("sigmoid", _sigmoid)
+LOGSUMEXP = Primitive("logsumexp", _logsumexp)
+LOG_SOFTMAX = Primitive("log_softmax", lambda x, axes: x - _logsumexp(x, axes, True))
 RESHAPE = Primitive("reshape", lambda x, shape: np.reshape(x, shape))
 TRANSPOSE = Primitive("transpose", lambda x, axes: np.transpose(x, axes))
 BROADCAST = Primitive("broadcast", lambda x, shape: np.broadcast_to(x, shape))
 INDEX = Primitive("index", lambda x, index: x[index])
+# A view in NumPy, but otherwise x[index].
+DIAGONAL = Primitive("diagonal", lambda x, index, offset: np.diagonal(x, offset, -2, -1))
 CONCATENATE = Primitive("concatenate", lambda *parts, axis: np.concatenate(parts, axis=axis))
 WRITE = Primitive("write", _write)
 ACCUMULATE_AT = Primitive("accumulate_at", _accumulate_at)
 
-STRUCTURAL = (RESHAPE, TRANSPOSE, BROADCAST, INDEX)
+STRUCTURAL = (RESHAPE, TRANSPOSE, BROADCAST, INDEX, DIAGONAL)
 """Primitives that may give a view: which one does is read off NumPy's own result."""
 
 

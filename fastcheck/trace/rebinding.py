@@ -8,17 +8,16 @@ it calls find in closures, defaults and globals replaced. The user's own functio
 from __future__ import annotations
 
 import functools
-import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fastcheck.trace.source import is_library
 from fastcheck.trace.tape import Tape
 from fastcheck.trace.traced import wrap
 
-_LIBRARY_FOLDERS = ("site-packages", "dist-packages", "lib/python")
 _MOST_FUNCTIONS = 500
 
 
@@ -41,7 +40,10 @@ class _Rebinder:
         if id(value) in self._known:
             return self._known[id(value)]
         if type(value) is np.ndarray and value.dtype.kind == "f":
-            return self._remember(value, wrap(self._tape, self._tape.constant(value)))
+            data = wrap(self._tape, self._tape.constant(value))
+            # The user's array may be reached in other ways too, which would not see a write.
+            data.forbid_writes()
+            return self._remember(value, data)
         if isinstance(value, types.FunctionType) and _of_the_user(value):
             return self._clone(value)
         if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType):
@@ -111,6 +113,4 @@ def _names(code: types.CodeType) -> set[str]:
 
 
 def _of_the_user(function: types.FunctionType) -> bool:
-    file = function.__code__.co_filename
-    module = sys.modules.get(function.__module__ or "")
-    return module is not np and not any(folder in file for folder in _LIBRARY_FOLDERS)
+    return not is_library(function.__code__.co_filename)

@@ -43,5 +43,4 @@ REFUSED: dict[Any, str] = {
     np.unique: "take the unique values of plain data outside the loss",
     np.histogram: "a histogram has no useful derivative; keep it out of the loss",
     np.save: "keep files out of the loss",
-    np.lib.stride_tricks.as_strided: "use np.lib.stride_tricks.sliding_window_view",
 }

@@ -1,8 +1,10 @@
-"""Which line of the user's code is running: the first frame outside fastcheck and NumPy."""
+"""Which line of the user's code is running: the first frame outside fastcheck, NumPy and SciPy."""
 
 from __future__ import annotations
 
+import site
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +16,20 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _OURS = tuple(f"{_PACKAGE / room}" for room in ("trace", "engines", "verdict", "check", "keep"))
 _NUMPY = str(Path(np.__file__).resolve().parent)
 _LIBRARIES = (*_OURS, _NUMPY, str(Path(_NUMPY).with_name("scipy")))
+# The standard library and what is installed beside it.
+_INSTALLED = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {site.getusersitepackages(), *site.getsitepackages()}
+)
 _UNKNOWN = SourceLine("<unknown>", 0)
 
 
 def user_line() -> SourceLine:
-    """Return the innermost line of code that belongs neither to fastcheck nor to NumPy."""
+    """Return the innermost line of code that belongs to neither fastcheck, NumPy nor SciPy."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_OURS) and not file.startswith(_NUMPY) and file[:1] != "<":
+        if not file.startswith(_LIBRARIES) and file[:1] != "<":
             return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
         if file.startswith(("<stdin>", "<ipython")):
             return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
@@ -30,6 +37,6 @@ def user_line() -> SourceLine:
     return _UNKNOWN
 
 
-def called_by_library() -> bool:
-    """Whether the function that asks was called by fastcheck, NumPy or SciPy themselves."""
-    return sys._getframe(2).f_code.co_filename.startswith(_LIBRARIES)
+def is_library(file: str) -> bool:
+    """Whether a source file is installed rather than the user's own."""
+    return file.startswith(_INSTALLED)

@@ -78,6 +78,7 @@ class Tape:
 
     def guard(self, node: Node, action: str) -> None:
         """Note that Python acted on the value of `node`."""
+        self.refuse_if_closed()
         if not node.constant:
             self.graph.guards.append(Guard(node, action, user_line()))
 
@@ -88,6 +89,7 @@ class Tape:
         `return float(cost)` is recognised by identity. Any other float that left the trace may
         have come back as a constant, and holds only while its node keeps its value.
         """
+        self.refuse_if_closed()
         if not node.constant:
             self._read_out.append((number, Guard(node, "a number read from it", user_line())))
         return number
@@ -106,6 +108,11 @@ class Tape:
         self.refusal = self.refusal or refusal
         raise refusal
 
+    def refuse_if_closed(self) -> None:
+        """Refuse an array that outlived its trace: another trace would take it for a constant."""
+        if self.closed:
+            self.refuse("an array kept from an earlier forward pass is used", "compute it anew")
+
     def _add(
         self,
         primitive: Primitive,
@@ -114,6 +121,7 @@ class Tape:
         value: NDArray[Any],
         tensors: frozenset[str],
     ) -> Node:
+        self.refuse_if_closed()
         node = Node(len(self.graph.nodes), primitive, operands, params, value, tensors, user_line())
         self.graph.nodes.append(node)
         return node

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.trace.graph import Node, Primitive
-from fastcheck.trace.memory import Step, Store, positions
+from fastcheck.trace.memory import Step, Store, laid_out_as, positions
 from fastcheck.trace.primitives import (
     BROADCAST,
     CAST,
@@ -66,7 +66,7 @@ class Traced:
     @property
     def is_scalar(self) -> bool:
         """Whether NumPy would have given a scalar, which cannot be written to."""
-        return not isinstance(self.node.value, np.ndarray)
+        return not self._steps and self._store.is_scalar
 
     def derive(self, primitive: Primitive, **params: Any) -> Traced:
         """Apply a structural primitive; where NumPy gives a view, so does this."""
@@ -94,11 +94,14 @@ class Traced:
                 )
             node = self.tape.apply(CAST, node, dtype=self.dtype)
         if self._steps:
-            where = positions(self._store, self._steps)
-            self._store.write(np.unravel_index(where, self._store.node.shape), node)
+            self._store.write_at(positions(self._store, self._steps), node)
         else:
-            self._store.replace(node)
+            self._store.replace(laid_out_as(self.tape, self.value, node))
         return self
+
+    def forbid_writes(self) -> None:
+        """Refuse to trace any write from now on: other code holds this memory too."""
+        self._store.exported = True
 
     # -- NumPy's protocols ------------------------------------------------------------------------
 
@@ -113,12 +116,14 @@ class Traced:
         return call_function(self.tape, func, args, kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        self.tape.refuse_if_closed()
         if not self.node.constant:
             self.tape.refuse(
                 "an array that depends on the parameters is turned into an ordinary one, which "
                 "NumPy cannot see through",
-                "write np.dot(X, W) for X.dot(W) where X is plain data, and make arrays that "
-                "collect results with np.zeros(...) inside the loss",
+                "write np.dot(X, W) for X.dot(W) where X is plain data, `net.W = W` for "
+                "`net.W[...] = W`, and make arrays that collect results with np.zeros(...) inside "
+                "the loss",
                 Converted,
             )
         self._store.exported = True
@@ -199,6 +204,7 @@ class Traced:
         return truth
 
     def __int__(self) -> int:
+        self.tape.refuse_if_closed()
         whole = int(self.value)
         towards_zero: Any = np.trunc(self)
         self.tape.guard(towards_zero.node, "an integer read from it")
@@ -241,37 +247,41 @@ class Traced:
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.is_scalar:
             raise TypeError("'numpy.float64' object does not support item assignment")
-        node = as_node(self.tape, value)
-        mask = index.node if isinstance(index, Traced) else None
-        if mask is not None and not mask.constant and mask.value.dtype == bool:
-            self._write_masked(mask, node)
+        if isinstance(index, Traced) and self._masks(index, value):
+            self._write_masked(index.node, as_node(self.tape, value))
             return
-        if self._steps or mask is None or not mask.constant:
-            index = plain_index(self.tape, index)
-        else:
-            index = np.array(mask.value)
+        index = plain_index(self.tape, index)
+        if isinstance(value, Traced) and value._steps and value._store is self._store:
+            target = positions(self._store, self._steps)[index]
+            if np.array_equal(target, positions(self._store, value._steps)):
+                return  # the second half of `x[i] += y`: NumPy stores x[i] where it lies already
+        node = as_node(self.tape, value)
         if self._steps:
-            where = positions(self._store, self._steps)[index]
-            index = np.unravel_index(where, self._store.node.shape)
-        self._store.write(index, node)
+            self._store.write_at(positions(self._store, self._steps)[index], node)
+        else:
+            self._store.write(index, node)
+
+    def _masks(self, index: Traced, value: Any) -> bool:
+        """Whether this is `x[mask] = number` with a mask that moves with the parameters."""
+        moves = index.dtype == bool and index.ndim > 0 and not index.node.constant
+        return moves and np.size(value) == 1 and index.shape == self.shape
 
     def _write_masked(self, mask: Node, value: Node) -> None:
-        """`x[mask] = v` with a mask that moves with the parameters."""
-        if value.value.size != 1 or mask.shape != self.shape:
-            self.tape.refuse(
-                "an array is assigned through a traced mask",
-                "write np.where(mask, values, x) with values of x's shape",
-            )
         scalar = self.tape.apply(RESHAPE, value, shape=())
         chosen = self.tape.apply(WHERE, mask, scalar, self.node)
         self.assign(wrap(self.tape, chosen))
 
     # -- copies -----------------------------------------------------------------------------------
 
-    def copy(self, order: str = "C") -> Traced:
-        if not self._steps and self._store.node.constant:
-            return wrap(self.tape, self.tape.record_constant(np.array(self.value, order="K")))
-        return wrap(self.tape, self.node)
+    def copy(self, order: Any = "C") -> Traced:
+        old = self.node
+        if self.is_scalar:
+            return wrap(self.tape, old)
+        # The memory layout decides what is a view of the copy later, so the copy has NumPy's.
+        new = np.array(old.value, order=order)
+        if new.strides == old.value.strides and not old.constant:
+            return wrap(self.tape, old)
+        return wrap(self.tape, self.tape.record(CAST, (old,), {"dtype": self.dtype}, new))
 
     def __copy__(self) -> Traced:
         return self.copy()
@@ -282,7 +292,9 @@ class Traced:
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         self.tape.refuse("a traced array is pickled", "keep pickling out of the loss")
 
-    def astype(self, dtype: Any, *_: Any, **__: Any) -> Traced:
+    def astype(self, dtype: Any, *_: Any, copy: bool = True, **__: Any) -> Traced:
+        if not copy and self.dtype == np.dtype(dtype):
+            return self
         return wrap(self.tape, self.tape.apply(CAST, self.node, dtype=np.dtype(dtype)))
 
     def fill(self, value: Any) -> None:
@@ -304,6 +316,7 @@ def wrap(tape: Tape, node: Node) -> Traced:
 def as_node(tape: Tape, value: Any) -> Node:
     """Return the node of a traced array, or a constant node of plain data."""
     if isinstance(value, Traced):
+        value.tape.refuse_if_closed()
         return value.node
     if isinstance(value, (list, tuple)) and contains_traced(value):
         from fastcheck.trace.functions.join import stack_nested
@@ -327,11 +340,14 @@ def plain_index(tape: Tape, index: Any) -> Any:
         return tuple(plain_index(tape, part) for part in index)
     if isinstance(index, Traced):
         tape.guard(index.node, "an index")
-        return np.array(index.value)
-    if isinstance(index, list):
-        if any(isinstance(part, Traced) for part in index):
-            return np.array([plain_index(tape, part) for part in index])
-        return np.asarray(index)
-    if isinstance(index, np.ndarray):
-        return index.copy()  # the user may write into it later
+        index = index.value if index.is_scalar else np.array(index.value)
+    elif isinstance(index, list):
+        parts = [plain_index(tape, part) for part in index] if contains_traced(index) else index
+        index = np.array(parts) if parts else np.empty(0, dtype=np.intp)
+    elif isinstance(index, np.ndarray):
+        index = index.copy()  # the user may write into it later
+    if isinstance(index, (bool, np.bool_)) or (
+        isinstance(index, np.ndarray) and index.dtype == bool and not index.ndim
+    ):
+        tape.refuse("an array is indexed by a single True or False", "write np.where(flag, x, 0)")
     return index

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from fastcheck.params import ParamTree
+from fastcheck.trace import dispatch as dispatch  # before any of NumPy is patched
 from fastcheck.trace import operators as operators  # gives Traced its methods
-from fastcheck.trace.functions.making import traced_makers
+from fastcheck.trace.functions.making import makers
 from fastcheck.trace.graph import Graph, Node
+from fastcheck.trace.namespace import replaced_in_user_modules
 from fastcheck.trace.primitives import RESHAPE
 from fastcheck.trace.rebinding import with_traced_data
 from fastcheck.trace.tape import Converted, Tape, Untraceable
@@ -54,7 +56,7 @@ def _traced(loss: Callable[[Any], Any], tree: ParamTree, data: bool = False) -> 
         tensor.name: _parameter(tape, tensor.name, tensor.value, tensor.scalar) for tensor in tree
     }
     try:
-        with traced_makers(tape), np.errstate(all="ignore"):
+        with replaced_in_user_modules(loss, makers(tape)), np.errstate(all="ignore"):
             function = with_traced_data(loss, tape) if data else loss
             tape.graph.output = _output(tape, function(tree.build(leaves)))
     except Untraceable:
@@ -78,6 +80,7 @@ def _output(tape: Tape, result: Any) -> Node:
     """Find the node of what the loss returned."""
     read_out = tape.settle(result)
     if isinstance(result, Traced):
+        result.tape.refuse_if_closed()
         read_out = result.node
     if read_out is None:
         # A plain number: every parameter has been left behind, or was never used.

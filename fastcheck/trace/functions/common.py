@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,6 +20,11 @@ def tape_of(*values: Any) -> Tape:
         if isinstance(value, (list, tuple)) and (found := _search(value)) is not None:
             return found
     raise TypeError("no traced array among the arguments")
+
+
+def refuse(what: str, remedy: str, *values: Any) -> NoReturn:
+    """Refuse a form of a function that has no rule."""
+    tape_of(*values).refuse(f"{what} cannot be traced", remedy)
 
 
 def _search(values: Any) -> Tape | None:
@@ -53,6 +58,8 @@ def axis_tuple(axis: Any, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    if not ndim and tuple(axes) in ((0,), (-1,)):
+        return ()  # NumPy lets numbers pass for arrays of one axis here
     return tuple(one_axis(one, ndim) for one in axes)
 
 

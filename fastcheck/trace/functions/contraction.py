@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import axis_tuple, lift, record, tape_of
+from fastcheck.trace.functions.common import axis_tuple, lift, record, refuse, tape_of
 from fastcheck.trace.primitives import CONTRACT, contract_values
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced
@@ -22,6 +22,10 @@ def contract(value: Any, a: Any, b: Any, left: Labels, right: Labels, out: Label
 
     An axis of size 1 that NumPy would broadcast is given its full size first.
     """
+    if value.dtype == bool:  # "any" in place of the sum
+        a, b = (lift(x, tape_of(a, b)).astype(int) for x in (a, b))
+        counts = contract_values(a.value, b.value, (left, right, out))
+        return contract(counts, a, b, left, right, out) != 0
     sizes: dict[int, int] = {}
     for operand, labels in ((a, left), (b, right)):
         for label, size in zip(labels, np.shape(_plain(operand)), strict=True):
@@ -110,7 +114,7 @@ def multi_dot(arrays: Any) -> Any:
 @traced(np.einsum)
 def einsum(*operands: Any, optimize: Any = False, **kwargs: Any) -> Any:
     if kwargs:
-        raise TypeError(f"np.einsum with {', '.join(kwargs)} is not traced")
+        refuse(f"np.einsum with {', '.join(kwargs)}", "leave that argument out", *operands)
     inputs, out, arrays = _parse(operands)
     tape = tape_of(*arrays)
     terms = [

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import lift, one_axis, tape_of
-from fastcheck.trace.memory import positions
-from fastcheck.trace.primitives import ACCUMULATE_AT, INDEX
+from fastcheck.trace.functions.common import axis_tuple, lift, one_axis, refuse, tape_of
+from fastcheck.trace.memory import positions, unflattened
+from fastcheck.trace.primitives import ACCUMULATE_AT, DIAGONAL
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced, as_node, plain_index
 
@@ -43,10 +43,34 @@ def along_axis(indices: Any, axis: int, shape: tuple[int, ...]) -> tuple[Any, ..
     return tuple(indices if one == axis else grid for one, grid in enumerate(grids))
 
 
+@traced(np.lib.stride_tricks.sliding_window_view)
+def sliding_window_view(
+    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
+) -> Any:
+    sizes = tuple(np.atleast_1d(window_shape).tolist())
+    axes = axis_tuple(axis, x.ndim)
+    if len(axes) != len(sizes) or len(set(axes)) != len(axes):
+        refuse("np.lib.stride_tricks.sliding_window_view with such axes", "name each once", x)
+    places = [np.arange(n).reshape([-1] + [1] * (x.ndim - 1 - k)) for k, n in enumerate(x.shape)]
+    places = [place.reshape(place.shape + (1,) * len(sizes)) for place in places]
+    for k, (one, size) in enumerate(zip(axes, sizes, strict=True)):
+        offset = np.arange(size).reshape([-1] + [1] * (len(sizes) - 1 - k))
+        places[one] = places[one][: x.shape[one] - size + 1] + offset
+    return x[tuple(places)]
+
+
 @traced(np.put_along_axis)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: Any) -> None:
     indices = np.asarray(plain_index(arr.tape, indices))
     arr[along_axis(indices, one_axis(axis, arr.ndim), arr.shape)] = values
+
+
+@traced(np.fill_diagonal)
+def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    if wrap or a.ndim < 2:
+        refuse("np.fill_diagonal with wrap=True", "write a[rows, columns] = values", a, val)
+    spots = np.arange(min(a.shape))
+    a[(spots,) * a.ndim] = np.take(val, spots % np.size(val))
 
 
 @traced(np.compress)
@@ -72,7 +96,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     rows, columns = a.shape[-2:]
     first, second = np.arange(max(-offset, 0), rows), np.arange(max(offset, 0), columns)
     length = min(len(first), len(second))
-    return a.derive(INDEX, index=(..., first[:length], second[:length]))
+    return a.derive(DIAGONAL, index=(..., first[:length], second[:length]), offset=offset)
 
 
 @traced(np.trace)
@@ -117,6 +141,5 @@ def accumulate_at(ufunc: np.ufunc, a: Any, index: Any, value: Any = None) -> Non
     value = value if ufunc is np.add else np.negative(value)
     node = as_node(tape, value)
     if a._steps:
-        where = positions(a._store, a._steps)[index]
-        index = np.unravel_index(where, a._store.node.shape)
+        index = unflattened(a._store, positions(a._store, a._steps)[index])
     a._store.replace(tape.apply(ACCUMULATE_AT, a._store.node, node, index=index))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import apply, lift, one_axis, tape_of
+from fastcheck.trace.functions.common import apply, lift, one_axis, refuse, tape_of
 from fastcheck.trace.primitives import CONCATENATE
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced, contains_traced
@@ -144,13 +144,20 @@ def repeat(a: Any, repeats: Any, axis: Any = None) -> Any:
     return np.take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis=axis)
 
 
+_MOVING_PADS = ("edge", "reflect", "symmetric", "wrap")  # which repeat elements as they are
+
+
 @traced(np.pad)
 def pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> Any:
+    if not array.ndim:
+        refuse("np.pad of a number", "leave it out: there is no axis to pad", array)
     if isinstance(pad_width, dict):
         pad_width = [pad_width.get(axis, (0, 0)) for axis in range(array.ndim)]
     widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (array.ndim, 2)).tolist()
     if mode == "constant":
         return _pad_constant(array, widths, kwargs.get("constant_values", 0))
+    if mode not in _MOVING_PADS:
+        refuse(f"np.pad with mode={mode!r}", "concatenate the edges yourself", array)
     for axis, (before, after) in enumerate(widths):
         # Where each padded element comes from is NumPy's own answer for the positions.
         source = np.pad(np.arange(array.shape[axis]), (before, after), mode=mode, **kwargs)  # type: ignore[call-overload]
@@ -160,13 +167,13 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", **kwargs: Any) -> An
 
 def _pad_constant(array: Any, widths: list[list[int]], fill: Any) -> Any:
     if np.ndim(fill) != 0:
-        raise TypeError("np.pad is traced for one constant value, not one a side")
+        refuse("np.pad with several constants", "pad once per constant", array, fill)
     for axis, (before, after) in enumerate(widths):
         shape = list(array.shape)
         parts: list[Any] = [array]
         if before:
-            parts.insert(0, np.full([*shape[:axis], before, *shape[axis + 1 :]], fill, float))
+            parts.insert(0, np.broadcast_to(fill, [*shape[:axis], before, *shape[axis + 1 :]]))
         if after:
-            parts.append(np.full([*shape[:axis], after, *shape[axis + 1 :]], fill, float))
+            parts.append(np.broadcast_to(fill, [*shape[:axis], after, *shape[axis + 1 :]]))
         array = np.concatenate(parts, axis=axis)
     return array

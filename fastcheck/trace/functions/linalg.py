@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import apply, axis_tuple
+from fastcheck.trace.functions.common import apply, axis_tuple, refuse
 from fastcheck.trace.primitives import opaque_function
 from fastcheck.trace.registry import traced
 
@@ -30,7 +30,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         return _vector_norm(x, ord, axes, keepdims)
     if ord in (None, "fro"):
         return np.sqrt(np.sum(np.square(x), axis=axes, keepdims=keepdims))
-    raise TypeError(f"np.linalg.norm of a matrix with ord={ord!r} is not traced")
+    refuse(f"np.linalg.norm of a matrix with ord={ord!r}", "write the norm by its formula", x)
 
 
 def _vector_norm(x: Any, ord: Any, axis: tuple[int, ...], keepdims: bool) -> Any:

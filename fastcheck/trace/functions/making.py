@@ -1,31 +1,33 @@
 """Making arrays while the trace runs.
 
 `np.zeros(shape)` gives an ordinary array, which no traced value can be written into. So while a
-loss is traced, the makers of float arrays in the `numpy` namespace give traced constants instead,
-in the tracing thread only; `np.array` of traced scalars stacks them.
+loss is traced, the user's modules see makers of float arrays that give traced constants instead,
+in the tracing thread only; `np.array` of traced scalars stacks them. NumPy itself is left alone:
+compiled code (`np.random`, for one) calls `np.empty` too and must get real memory.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from fastcheck.trace.functions.common import lift, tape_of
 from fastcheck.trace.functions.join import stack_nested
 from fastcheck.trace.registry import traced
-from fastcheck.trace.source import called_by_library
 from fastcheck.trace.tape import Tape
 from fastcheck.trace.traced import Traced, contains_traced, wrap
 
 _MAKERS = ("zeros", "ones", "empty", "full")
+_LIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
 _CONVERTERS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray")
+# NumPy looks for overrides in an array, but not in the list of arrays that these take as well.
+_LIST_TAKERS = ("sum", "mean", "prod", "max", "min", "amax", "amin", "std", "var", "median", "dot")
 _ORIGINAL: dict[str, Callable[..., Any]] = {
-    name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS)
+    name: getattr(np, name) for name in (*_MAKERS, *_LIKE, *_CONVERTERS, *_LIST_TAKERS)
 }
-_patching = threading.Lock()
 
 
 def _fresh(tape: Tape, array: Any) -> Any:
@@ -37,8 +39,13 @@ def _maker(name: str, tape: Tape, thread: int) -> Callable[..., Any]:
     original = _ORIGINAL[name]
 
     def make(*args: Any, **kwargs: Any) -> Any:
-        if threading.get_ident() != thread or called_by_library():
+        if threading.get_ident() != thread:
             return original(*args, **kwargs)
+        if name == "full_like" and contains_traced(args[1:2]):
+            return full_like(*args, **kwargs)
+        if name in _LIKE:
+            array = _ORIGINAL["zeros_like" if name == "empty_like" else name](*args, **kwargs)
+            return array if isinstance(array, Traced) else _fresh(tape, array)
         if name == "full" and contains_traced(args[1:2]):
             return np.broadcast_to(args[1], args[0]).copy()
         # Uninitialised memory differs from call to call; zeros do not.
@@ -46,6 +53,21 @@ def _maker(name: str, tape: Tape, thread: int) -> Callable[..., Any]:
         return _fresh(tape, array)
 
     return make
+
+
+def _list_taker(name: str, thread: int) -> Callable[..., Any]:
+    original = _ORIGINAL[name]
+
+    def take(*args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() == thread:
+            args = tuple(stack_nested(arg) if _is_list_of_traced(arg) else arg for arg in args)
+        return original(*args, **kwargs)
+
+    return take
+
+
+def _is_list_of_traced(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and contains_traced(value)
 
 
 def _converter(name: str, thread: int) -> Callable[..., Any]:
@@ -62,50 +84,70 @@ def _converter(name: str, thread: int) -> Callable[..., Any]:
 def _converted(
     value: Any, name: str, dtype: Any = None, *, copy: bool | None = None, ndmin: int = 0, **_: Any
 ) -> Any:
-    copying = (name == "array" and copy is not False) or copy is True
     array: Any = stack_nested(value)
+    copying = (name == "array" and copy is not False) or copy is True or _must_move(name, array)
     if dtype is not None and array.dtype != np.dtype(dtype):
         array = array.astype(dtype)
     elif copying and isinstance(value, Traced):
-        array = array.copy()
+        array = array.copy("F" if name == "asfortranarray" else "C")
     return array if array.ndim >= ndmin else array[(None,) * (ndmin - array.ndim)]
 
 
-@contextmanager
-def traced_makers(tape: Tape) -> Iterator[None]:
-    """Let `np.zeros` and its kin make traced arrays in this thread while the context lasts."""
+def _must_move(name: str, array: Traced) -> bool:
+    """Whether the elements do not lie in memory as the converter wants them."""
+    flags = array.flags
+    return (name == "ascontiguousarray" and not flags.c_contiguous) or (
+        name == "asfortranarray" and not flags.f_contiguous
+    )
+
+
+class _Joiner:
+    """np.c_ and np.r_ of traced arrays: they join along the last and the first axis."""
+
+    def __init__(self, original: Any, join: Callable[[Any], Any], thread: int) -> None:
+        self._original = original
+        self._join = join
+        self._thread = thread
+
+    def __getitem__(self, key: Any) -> Any:
+        parts = key if isinstance(key, tuple) else (key,)
+        mine = threading.get_ident() == self._thread and contains_traced(parts)
+        if not mine or any(isinstance(part, (slice, str)) for part in parts):
+            return self._original[key]
+        return self._join(parts)
+
+
+def makers(tape: Tape) -> dict[str, Any]:
+    """Return what takes the place of NumPy's makers of arrays, by name, in this thread."""
     thread = threading.get_ident()
-    with _patching:
-        try:
-            for name in _MAKERS:
-                setattr(np, name, _maker(name, tape, thread))
-            for name in _CONVERTERS:
-                setattr(np, name, _converter(name, thread))
-            yield
-        finally:
-            for name, original in _ORIGINAL.items():
-                setattr(np, name, original)
+    return {
+        **{name: _maker(name, tape, thread) for name in (*_MAKERS, *_LIKE)},
+        **{name: _converter(name, thread) for name in _CONVERTERS},
+        **{name: _list_taker(name, thread) for name in _LIST_TAKERS},
+        "c_": _Joiner(np.c_, np.column_stack, thread),
+        "r_": _Joiner(np.r_, lambda parts: np.concatenate([*map(np.atleast_1d, parts)]), thread),
+    }
 
 
 def _like(make: Callable[..., Any]) -> Callable[..., Any]:
     """np.zeros_like and its kin: the shape and dtype of a traced array, nothing of its value."""
 
-    def rule(
-        a: Any, dtype: Any = None, order: str = "K", subok: bool = True, shape: Any = None
-    ) -> Any:
-        shape = a.shape if shape is None else shape
-        return _fresh(a.tape, make(shape, a.dtype if dtype is None else dtype))
+    def rule(a: Any, *args: Any, **kwargs: Any) -> Any:
+        # `make` takes an array's layout, which decides what is a view later.
+        return _fresh(a.tape, make(np.asarray(a.node.value), *args, **kwargs))
 
     return rule
 
 
-traced(np.zeros_like)(_like(_ORIGINAL["zeros"]))
-traced(np.empty_like)(_like(_ORIGINAL["zeros"]))
-traced(np.ones_like)(_like(_ORIGINAL["ones"]))
+traced(np.zeros_like)(_like(np.zeros_like))
+traced(np.empty_like)(_like(np.zeros_like))
+traced(np.ones_like)(_like(np.ones_like))
 
 
 @traced(np.full_like)
-def full_like(a: Any, fill_value: Any, dtype: Any = None, *_: Any, **kwargs: Any) -> Any:
-    filled = np.zeros_like(a, dtype=dtype, shape=kwargs.get("shape"))
+def full_like(a: Any, fill_value: Any, *args: Any, **kwargs: Any) -> Any:
+    filled = np.zeros_like(a, *args, **kwargs)
+    if not isinstance(filled, Traced):  # an array of integers
+        filled = lift(filled, tape_of(a, fill_value))
     filled[...] = fill_value
     return filled

@@ -6,7 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import apply, axis_tuple, lift, one_axis, tape_of
+from fastcheck.trace.functions.common import (
+    apply,
+    axis_tuple,
+    lift,
+    one_axis,
+    refuse,
+    tape_of,
+)
 from fastcheck.trace.graph import Primitive
 from fastcheck.trace.primitives import (
     CUMSUM,
@@ -98,7 +105,7 @@ def mean(
     if where is True or where is _ABSENT:
         count: Any = _count(a, axis)
     else:
-        kept = np.broadcast_to(np.asarray(where), a.shape)
+        kept = np.broadcast_to(where, a.shape)
         count = np.sum(kept, axis=axis, keepdims=keepdims is True)
     return sum_(a, axis, dtype, keepdims, where=where) / count
 
@@ -120,7 +127,7 @@ def var(
 ) -> Any:
     ddof = ddof if correction is _ABSENT else correction
     if where is not True and where is not _ABSENT:
-        raise TypeError("var and std with where= are not traced; select the elements first")
+        refuse("np.var or np.std with where=", "select the elements first", a)
     centre = np.mean(a, axis=axis, keepdims=True) if mean is _ABSENT else mean
     return sum_(np.square(a - centre), axis, dtype, keepdims) / (_count(a, axis) - ddof)
 
@@ -135,7 +142,7 @@ def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
 ) -> Any:
     if returned:
-        raise TypeError("np.average(..., returned=True) is not traced; sum the weights yourself")
+        refuse("np.average(..., returned=True)", "sum the weights yourself", a, weights)
     if weights is None:
         return np.mean(a, axis=axis, keepdims=keepdims)
     if np.shape(weights) != np.shape(a):  # one weight a slice along `axis`
@@ -160,7 +167,7 @@ def cumsum(a: Any, axis: Any = None, dtype: Any = None) -> Any:
 @traced(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _ABSENT, append: Any = _ABSENT) -> Any:
     if prepend is not _ABSENT or append is not _ABSENT:
-        raise TypeError("np.diff with prepend= or append= is not traced; concatenate first")
+        refuse("np.diff with prepend= or append=", "concatenate first", a, prepend, append)
     axis = one_axis(axis, a.ndim)
     for _ in range(n):
         whole = [slice(None)] * a.ndim
@@ -233,7 +240,7 @@ def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
 @traced(np.median)
 def median(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     if isinstance(axis, tuple) or keepdims:
-        raise TypeError("np.median is traced for one axis without keepdims")
+        refuse("np.median with keepdims= or several axes", "reshape first", a)
     ordered = np.moveaxis(sort(a, axis), 0 if axis is None else axis, 0)
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

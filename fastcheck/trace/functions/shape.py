@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import axis_tuple, lift, one_axis, tape_of
+from fastcheck.trace.functions.common import axis_tuple, lift, one_axis, refuse, tape_of
 from fastcheck.trace.primitives import BROADCAST, RESHAPE, TRANSPOSE
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced
@@ -17,9 +17,19 @@ from fastcheck.trace.traced import Traced
 def reshape(a: Any, /, shape: Any = None, order: str = "C", **kwargs: Any) -> Any:
     shape = kwargs.get("newshape", shape)
     sizes = tuple(operator.index(size) for size in (shape if np.iterable(shape) else (shape,)))
-    if order == "F":
+    if _order(a, order) == "F":
         return a.T.derive(RESHAPE, shape=sizes[::-1]).T
     return a.derive(RESHAPE, shape=_known(sizes, a.size))
+
+
+def _order(a: Any, order: str) -> str:
+    """Resolve "A" and "K", which ask for the order that the elements have in memory."""
+    flags = a.node.value.flags
+    if order in ("C", "F") or flags.c_contiguous or order == "A":
+        return "F" if order == "F" or (order == "A" and flags.fnc) else "C"
+    if not flags.f_contiguous:
+        refuse(f"order={order!r} of a strided array", "write order='C' or order='F'", a)
+    return "F"
 
 
 def _known(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
@@ -29,7 +39,7 @@ def _known(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
 
 @traced(np.ravel)
 def ravel(a: Any, order: str = "C") -> Any:
-    return reshape(a, (-1,), "F" if order == "F" else "C")
+    return reshape(a, (-1,), order)
 
 
 @traced(np.transpose)
@@ -158,6 +168,16 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
 # What NumPy only reads off the shape.
 traced(np.shape)(lambda a: np.shape(a.value) if isinstance(a, Traced) else _shape_of(a))
 traced(np.ndim)(lambda a: len(np.shape(a)))
+
+
+traced(np.iscomplexobj)(lambda x: False)
+traced(np.isrealobj)(lambda x: True)
+
+
+@traced(np.result_type)
+def result_type(*arrays_and_dtypes: Any) -> Any:
+    plain = [x.dtype if isinstance(x, Traced) else x for x in arrays_and_dtypes]
+    return np.result_type(*plain)
 
 
 def _shape_of(a: Any) -> tuple[int, ...]:

@@ -1,0 +1,95 @@
+"""Log-sum-exp and log-softmax, with the winner at θ as the reference.
+
+log Σ exp(x+d) − log Σ exp(x) = d_w + log1p(Σ p·expm1(d − d_w)), with p the softmax of x and w its
+largest element. The winner's own term is exactly zero, so nothing is lost where it takes almost
+all of the sum, as it does in a trained network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastcheck.differences.context import Context
+from fastcheck.differences.delta import Array, Delta, Pins, along, unpin
+from fastcheck.differences.reductions import Axes, drop
+from fastcheck.differences.rules import Deltas, rule
+from fastcheck.trace.graph import Node
+from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP
+
+
+@rule(LOGSUMEXP)
+def _logsumexp(context: Context, node: Node, deltas: Deltas) -> Delta:
+    axes: Axes = node.params["axes"]
+    delta = _written_out(context, node, deltas)
+    _, lead, growth = _parts(context, node, delta, axes)
+    return drop(lead + growth, delta.pins, axes, node.params["keepdims"])
+
+
+@rule(LOG_SOFTMAX)
+def _log_softmax(context: Context, node: Node, deltas: Deltas) -> Delta:
+    delta = _written_out(context, node, deltas)
+    beside, _, growth = _parts(context, node, delta, node.params["axes"])
+    return Delta(context.ufunc(context.xp.subtract, beside, growth), delta.pins)
+
+
+def _written_out(context: Context, node: Node, deltas: Deltas) -> Delta:
+    """Return the operand's difference, full along the reduced axes."""
+    (delta,) = deltas
+    assert delta is not None
+    axes, shape = node.params["axes"], node.operands[0].shape
+    delta = unpin(context.xp, delta, shape, axes)
+    full = list(delta.values.shape)
+    for axis in axes:
+        full[axis + 1] = shape[axis]
+    return Delta(context.xp.broadcast_to(delta.values, tuple(full)), delta.pins)
+
+
+def _parts(context: Context, node: Node, delta: Delta, axes: Axes) -> tuple[Array, Array, Array]:
+    """Return d − d_w, d_w, and log1p(Σ p·expm1(d − d_w)), the reduced axes kept."""
+    xp, values = context.xp, delta.values
+    reduced = tuple(axis + 1 for axis in axes)
+    share = _share(context, node.operands[0], axes, delta.pins)
+    lead = _of_winner(context, node.operands[0], axes, delta)
+    beside = context.ufunc(xp.subtract, values, lead)
+    growth = context.ufunc(xp.expm1, beside)
+    weighted = context.ufunc(xp.multiply, growth, share)
+    return beside, lead, xp.log1p(weighted.sum(axis=reduced, keepdims=True))
+
+
+def _share(context: Context, operand: Node, axes: Axes, pins: Pins) -> Array:
+    """Return the softmax at θ."""
+    bases, xp = context.bases, context.xp
+
+    def softmax() -> Array:
+        value = bases.value(operand)
+        powers = xp.exp(value - value.max(axis=axes, keepdims=True))
+        return powers / powers.sum(axis=axes, keepdims=True)
+
+    return bases.gather(bases.derived((operand, "softmax", axes), softmax), pins)
+
+
+def _of_winner(context: Context, operand: Node, axes: Axes, delta: Delta) -> Array:
+    """Return the difference of the largest element along the axes (the first of equals)."""
+    bases, xp = context.bases, context.xp
+    if len(axes) == 1:
+        places = bases.derived(
+            (operand, "largest", axes),
+            lambda: xp.expand_dims(bases.value(operand).argmax(axis=axes[0]), axes[0]),
+        )
+        places = bases.gather(places, delta.pins)
+        return along(xp, delta.values, places, axes[0] + 1)
+    mask = bases.derived(
+        (operand, "largest", axes), lambda: _first_largest(xp, bases.value(operand), axes)
+    )
+    weighted = delta.values * bases.gather(mask, delta.pins)
+    return weighted.sum(axis=tuple(axis + 1 for axis in axes), keepdims=True)
+
+
+def _first_largest(xp: Any, value: Array, axes: Axes) -> Array:
+    """Return 1 at the first largest element along the axes taken together, 0 elsewhere."""
+    order = [axis for axis in range(value.ndim) if axis not in axes] + list(axes)
+    moved = xp.transpose(value, order)
+    flat = moved.reshape((*moved.shape[: value.ndim - len(axes)], -1))
+    mask = xp.arange(flat.shape[-1]) == xp.expand_dims(flat.argmax(axis=-1), -1)
+    back = [order.index(axis) for axis in range(value.ndim)]
+    return xp.transpose(mask.reshape(moved.shape), back).astype(float)

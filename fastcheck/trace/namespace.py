@@ -1,0 +1,134 @@
+"""A stand-in for `numpy` in the user's own modules, while their loss is traced.
+
+Names are replaced in the namespaces of the user's modules, never in NumPy: what libraries and
+compiled code look up is what it always was.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace.source import is_library
+
+Space = dict[str, Any]
+_replacing = threading.RLock()  # a loss may itself check a gradient
+_MOST_CELLS = 1000
+
+
+class _StandIn(types.ModuleType):
+    """NumPy with some names replaced."""
+
+    def __init__(self, replacements: Space) -> None:
+        super().__init__("numpy", np.__doc__)
+        vars(self).update(vars(np))
+        vars(self).update(replacements)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)  # names that NumPy itself makes on demand
+
+
+@contextmanager
+def replaced_in_user_modules(loss: Callable[..., Any], replacements: Space) -> Iterator[None]:
+    """Let the user's modules see `replacements` in place of the NumPy functions of those names."""
+    swaps = {id(getattr(np, name)): new for name, new in replacements.items()}
+    swaps[id(np)] = _StandIn(replacements)
+    undo: list[Callable[[], None]] = []
+    with _replacing:
+        try:
+            for space in _spaces(loss):
+                _swap_names(space, swaps, undo)
+            for cell in _cells(loss):
+                _swap_cell(cell, swaps, undo)
+            yield
+        finally:
+            for step in reversed(undo):
+                step()
+
+
+def _swap_names(space: Space, swaps: dict[int, Any], undo: list[Callable[[], None]]) -> None:
+    for name, value in list(space.items()):
+        new = swaps.get(id(value))
+        if new is not None:
+            undo.append(_put_back(space, name, value, new))
+            space[name] = new
+
+
+def _put_back(space: Space, name: str, value: Any, new: Any) -> Callable[[], None]:
+    def restore() -> None:
+        if space.get(name) is new:  # unless the loss itself has bound the name anew
+            space[name] = value
+
+    return restore
+
+
+def _swap_cell(cell: types.CellType, swaps: dict[int, Any], undo: list[Callable[[], None]]) -> None:
+    value = cell.cell_contents
+    new = swaps.get(id(value))
+    if new is not None:
+        undo.append(lambda: setattr(cell, "cell_contents", value))
+        cell.cell_contents = new
+
+
+def _spaces(loss: Callable[..., Any]) -> list[Space]:
+    """Return the namespaces of all user modules, and those that the loss itself is defined in."""
+    found: dict[int, Space] = {}
+    packages = set()
+    for function in _functions(loss):
+        found[id(function.__globals__)] = function.__globals__
+        packages.add((function.__module__ or "").partition(".")[0])
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, types.ModuleType) and _is_the_users(name, module, packages):
+            found[id(vars(module))] = vars(module)
+    return list(found.values())
+
+
+def _is_the_users(name: str, module: types.ModuleType, packages: set[str]) -> bool:
+    package = name.partition(".")[0]
+    if package in ("numpy", "scipy", "numba", "cupy"):
+        return False
+    if package == "fastcheck":
+        return name.startswith("fastcheck.problems")
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return name == "__main__" or package in packages
+    return file.endswith(".py") and (package in packages or not is_library(file))
+
+
+def _functions(loss: Any) -> list[types.FunctionType]:
+    """Return the Python functions that a callable is made of: its own, or those of its class."""
+    loss = getattr(loss, "func", loss)  # functools.partial
+    owner = getattr(loss, "__self__", None)
+    candidates = [loss, getattr(loss, "__func__", None), getattr(loss, "__wrapped__", None)]
+    for one in (owner, loss):
+        if one is not None and not isinstance(one, (types.FunctionType, types.ModuleType)):
+            candidates += [value for base in type(one).__mro__ for value in vars(base).values()]
+    return [one for one in candidates if isinstance(one, types.FunctionType)]
+
+
+def _cells(loss: Any) -> list[types.CellType]:
+    """Return the closure cells of the loss and of functions that it closes over."""
+    cells: dict[int, types.CellType] = {}
+    waiting = _functions(loss)
+    while waiting and len(cells) < _MOST_CELLS:
+        for cell in waiting.pop().__closure__ or ():
+            if id(cell) in cells or not _filled(cell):
+                continue
+            cells[id(cell)] = cell
+            if isinstance(cell.cell_contents, types.FunctionType):
+                waiting.append(cell.cell_contents)
+    return list(cells.values())
+
+
+def _filled(cell: types.CellType) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  # a variable that is not assigned yet raises
+    except ValueError:
+        return False
+    return True

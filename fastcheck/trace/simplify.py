@@ -1,0 +1,314 @@
+"""Rewriting a graph into an equal one that is kinder to differences.
+
+Softmax and its logarithm are written in many ways, most with a maximum subtracted that the result
+does not depend on. Taken literally, that maximum has kinks where two logits tie, though the loss
+has none, and costs passes over the stack. So log(exp(x)/Σexp(x)), x − log Σexp(x) and the like
+become LOG_SOFTMAX and LOGSUMEXP of x, and a shift that is the same along their axes is taken out.
+
+1/(1 + exp(−x)) becomes SIGMOID, whose difference stays finite where exp overflows.
+
+A rewrite holds for all parameters, not only at θ: logarithms are split only where both parts are
+positive whatever the parameters are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primitive, SourceLine
+from fastcheck.trace.primitives import (
+    BROADCAST,
+    INDEX,
+    LOG_SOFTMAX,
+    LOGSUMEXP,
+    RESHAPE,
+    SIGMOID,
+    SUM,
+    TRANSPOSE,
+    elementwise,
+)
+
+ADD, SUBTRACT, DIVIDE = elementwise(np.add), elementwise(np.subtract), elementwise(np.divide)
+EXP, LOG = elementwise(np.exp), elementwise(np.log)
+MULTIPLY, SQRT = elementwise(np.multiply), elementwise(np.sqrt)
+NEGATIVE, RECIPROCAL = elementwise(np.negative), elementwise(np.reciprocal)
+LOGADDEXP, TANH = elementwise(np.logaddexp), elementwise(np.tanh)
+
+
+def simplify(graph: Graph) -> Graph:
+    """Return an equal graph in which log-softmax and log-sum-exp are operations of their own."""
+    rewriter = _Rewriter()
+    for node in graph:
+        rewriter.take(node)
+    new = rewriter.new
+    guards = [Guard(new[g.node], g.action, g.source) for g in graph.guards]
+    output = None if graph.output is None else new[graph.output]
+    parameters = {name: new[node] for name, node in graph.parameters.items()}
+    return Graph(_needed(rewriter.graph, output, guards, parameters), parameters, guards, output)
+
+
+def _needed(
+    graph: Graph, output: Node | None, guards: list[Guard], parameters: dict[str, Node]
+) -> list[Node]:
+    """Return the nodes, in order, that the loss, a guard or a parameter needs."""
+    wanted = {*parameters.values(), *(guard.node for guard in guards)}
+    if output is not None:
+        wanted.add(output)
+    for node in reversed(graph.nodes):
+        if node in wanted:
+            wanted.update(node.operands)
+    return [node for node in graph.nodes if node in wanted]
+
+
+class _Rewriter:
+    """Builds the new graph node by node."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self.new: dict[Node, Node] = {}
+        self._source = SourceLine("", 0)
+        self._known: dict[Any, Node] = {}
+
+    def take(self, node: Node) -> None:
+        """Copy a node of the old graph, rewritten if a rule knows it."""
+        self._source = node.source
+        if node.primitive in (PARAMETER, CONSTANT):
+            self.new[node] = self._add(node.primitive, (), node.params, node.value, node.tensors)
+            return
+        operands = tuple(self.new[operand] for operand in node.operands)
+        rewritten = None if node.constant else self._rewritten(node, operands)
+        if rewritten is None or rewritten.shape != node.shape:
+            rewritten = self._add(node.primitive, operands, node.params, node.value, node.tensors)
+        self.new[node] = rewritten
+
+    def make(self, primitive: Primitive, *operands: Node, **params: Any) -> Node:
+        """Add an operation that the user did not write."""
+        with np.errstate(all="ignore"):
+            value = primitive.evaluate(*[operand.value for operand in operands], **params)
+        tensors: frozenset[str] = frozenset().union(*[operand.tensors for operand in operands])
+        if not tensors:
+            return self._add(CONSTANT, (), {}, value, tensors)
+        return self._add(primitive, operands, params, value, tensors)
+
+    def constant(self, value: float) -> Node:
+        """Add a number."""
+        return self._add(CONSTANT, (), {}, np.float64(value), frozenset())
+
+    def _add(
+        self, primitive: Primitive, operands: Any, params: Any, value: Any, tensors: frozenset[str]
+    ) -> Node:
+        """Add a node, or return the equal one that is there (`np.exp(z)` written twice)."""
+        key = _key(primitive, operands, params, value)
+        if key in self._known:
+            return self._known[key]
+        node = Node(
+            len(self.graph.nodes), primitive, operands, params, value, tensors, self._source
+        )
+        self.graph.nodes.append(node)
+        if key is not None:
+            self._known[key] = node
+        return node
+
+    def _rewritten(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
+        if node.primitive is LOG:
+            return self.log(operands[0])
+        if node.primitive is SUBTRACT:
+            return self._subtract(*operands)
+        if node.primitive is ADD:
+            return self._add_back(*operands)
+        if node.primitive in (DIVIDE, RECIPROCAL):
+            one = self.constant(1.0) if len(operands) == 1 else operands[0]
+            return self._quotient(one, operands[-1])
+        return None
+
+    # -- quotients --------------------------------------------------------------------------------
+
+    def _quotient(self, a: Node, b: Node) -> Node | None:
+        """Return 1/(1 + e⁻ˣ), eˣ/(1 + eˣ) as sigmoid, (eˣ − e⁻ˣ)/(eˣ + e⁻ˣ) as tanh."""
+        if b.primitive is not ADD:
+            return None
+        for one, power in (b.operands, b.operands[::-1]):
+            if _is_one(one) and power.primitive is EXP:
+                x = power.operands[0]
+                if a is power:
+                    return self.make(SIGMOID, x)
+                if _is_one(a):
+                    minus = x.operands[0] if x.primitive is NEGATIVE else self.make(NEGATIVE, x)
+                    return self.make(SIGMOID, minus)
+        up, down = b.operands
+        if a.primitive is SUBTRACT and a.operands == b.operands and _opposite_powers(up, down):
+            return self.make(TANH, up.operands[0])
+        return None
+
+    # -- logarithms -------------------------------------------------------------------------------
+
+    def log(self, x: Node) -> Node | None:
+        """Return log x in another form; None where there is none."""
+        if x.primitive is EXP:
+            return x.operands[0]
+        if x.primitive is SIGMOID:
+            zero = self.constant(0.0)
+            minus = self.make(NEGATIVE, x.operands[0])
+            return self.make(NEGATIVE, self.make(LOGADDEXP, zero, minus))
+        if x.primitive in (INDEX, RESHAPE, TRANSPOSE, BROADCAST):
+            inner = self.log(x.operands[0])
+            return None if inner is None else self.make(x.primitive, inner, **x.params)
+        if x.primitive is SUM and x.operands[0].primitive is EXP:
+            return self._logsumexp(
+                x.operands[0].operands[0], x.params["axes"], x.params["keepdims"]
+            )
+        if x.primitive is DIVIDE and positive(x.operands[0]) and positive(x.operands[1]):
+            return self._log_quotient(*x.operands)
+        return None
+
+    def _log_quotient(self, a: Node, b: Node) -> Node | None:
+        log_a, log_b = self.log(a), self.log(b)
+        if log_a is None or log_b is None:
+            return None
+        return self._subtract(log_a, log_b) or self.make(SUBTRACT, log_a, log_b)
+
+    def _logsumexp(self, x: Node, axes: tuple[int, ...], keepdims: bool) -> Node:
+        """Return log Σ exp x; for x = y − c with c the same along the axes, that of y, less c."""
+        if x.primitive is SUBTRACT and x.operands[0].shape == x.shape:
+            y, c = x.operands
+            shape = _reduced(c.shape, x.ndim, axes, keepdims)
+            if shape is not None:
+                c = c if c.shape == shape else self.make(RESHAPE, c, shape=shape)
+                return self.make(SUBTRACT, self._logsumexp(y, axes, keepdims), c)
+        return self.make(LOGSUMEXP, x, axes=axes, keepdims=keepdims)
+
+    # -- sums and differences ---------------------------------------------------------------------
+
+    def _subtract(self, a: Node, b: Node) -> Node | None:
+        """Return x − LSE(x) as log-softmax, and (x − c) − (y − c) as x − y."""
+        b = self._inwards(b)
+        if a.primitive is SUBTRACT and b.primitive is SUBTRACT and _same(a, b):
+            x, y = a.operands[0], b.operands[0]
+            if np.broadcast_shapes(x.shape, y.shape) == np.broadcast_shapes(a.shape, b.shape):
+                return self._subtract(x, y) or self.make(SUBTRACT, x, y)
+        origin, axes = _logsumexp_of(b)
+        if origin is a and _keeps_axes(a.shape, b.shape, axes):
+            return self.make(LOG_SOFTMAX, a, axes=axes)
+        return None
+
+    def _add_back(self, a: Node, b: Node) -> Node | None:
+        """Return c + (x − c) as x, where that has the shape of the sum."""
+        for c, rest in ((a, self._inwards(b)), (b, self._inwards(a))):
+            if rest.primitive is SUBTRACT:
+                x, taken = rest.operands
+                if (
+                    _origin(taken) is _origin(c)
+                    and taken.shape == c.shape
+                    and x.shape == rest.shape
+                ):
+                    return x
+        return None
+
+    def _inwards(self, node: Node) -> Node:
+        """Move a reshape that only adds or drops size-1 axes inside a subtraction."""
+        if not _only_units(node) or node.operands[0].primitive is not SUBTRACT:
+            return node
+        inner = self._inwards(node.operands[0])
+        if inner.primitive is not SUBTRACT or any(x.shape != inner.shape for x in inner.operands):
+            return node
+        moved = [self.make(RESHAPE, x, shape=node.shape) for x in inner.operands]
+        return self.make(SUBTRACT, *moved)
+
+
+def _key(primitive: Primitive, operands: Any, params: Any, value: Any) -> Any:
+    """Return what makes two nodes equal; None for a node that is only equal to itself."""
+    if primitive is PARAMETER:
+        return None
+    if primitive is CONSTANT:
+        return (primitive, value.dtype, repr(value.item())) if np.ndim(value) == 0 else None
+    key = (primitive, operands, tuple(sorted(params.items())))
+    try:
+        hash(key)
+    except TypeError:  # an index array, say
+        return None
+    return key
+
+
+def _is_one(node: Node) -> bool:
+    return node.constant and bool(np.all(np.asarray(node.value) == 1.0))
+
+
+def _opposite_powers(up: Node, down: Node) -> bool:
+    """Whether the two are eˣ and e⁻ˣ."""
+    if up.primitive is not EXP or down.primitive is not EXP:
+        return False
+    minus = down.operands[0]
+    return minus.primitive is NEGATIVE and minus.operands[0] is up.operands[0]
+
+
+def positive(node: Node) -> bool:
+    """Whether the value is positive for all parameters."""
+    if node.constant:
+        return bool(np.all(np.asarray(node.value) > 0))
+    if node.primitive in (EXP, SIGMOID):
+        return True
+    if node.primitive in (SUM, INDEX, RESHAPE, TRANSPOSE, BROADCAST, SQRT):
+        return node.value.size > 0 and positive(node.operands[0])
+    if node.primitive in (ADD, MULTIPLY, DIVIDE):
+        return all(map(positive, node.operands))
+    return False
+
+
+def _reduced(
+    shape: tuple[int, ...], ndim: int, axes: tuple[int, ...], keepdims: bool
+) -> tuple[int, ...] | None:
+    """Return the shape that a reduction over `axes` gives to something the same along them."""
+    full = (1,) * (ndim - len(shape)) + shape
+    if any(full[axis] != 1 for axis in axes):
+        return None
+    return full if keepdims else tuple(n for axis, n in enumerate(full) if axis not in axes)
+
+
+def _only_units(node: Node) -> bool:
+    """Whether a node only adds or drops axes of size 1."""
+    if node.primitive is INDEX:
+        index = node.params["index"]
+        parts = index if isinstance(index, tuple) else (index,)
+        if not all(
+            part is None or part is Ellipsis or part == slice(None) for part in _plain(parts)
+        ):
+            return False
+    elif node.primitive not in (RESHAPE, BROADCAST):
+        return False
+    wide = [n for n in node.operands[0].shape if n != 1]
+    return wide == [n for n in node.shape if n != 1]
+
+
+def _plain(parts: Any) -> list[Any]:
+    """Index arrays cannot be compared with slices; they are never only units."""
+    return ["array" if isinstance(part, np.ndarray) else part for part in parts]
+
+
+def _origin(node: Node) -> Node:
+    """Return the node before reshapes that only add or drop axes of size 1."""
+    while _only_units(node):
+        node = node.operands[0]
+    return node
+
+
+def _same(a: Node, b: Node) -> bool:
+    """Whether a = x − c and b = y − c take away the same c, lined up alike."""
+    c, other = a.operands[1], b.operands[1]
+    ndim = max(a.ndim, b.ndim)
+    lined_up = [(1,) * (ndim - x.ndim) + x.shape for x in (c, other)]
+    return _origin(c) is _origin(other) and lined_up[0] == lined_up[1]
+
+
+def _logsumexp_of(node: Node) -> tuple[Node | None, tuple[int, ...]]:
+    origin = _origin(node)
+    if origin.primitive is not LOGSUMEXP:
+        return None, ()
+    return origin.operands[0], origin.params["axes"]
+
+
+def _keeps_axes(whole: tuple[int, ...], reduced: tuple[int, ...], axes: tuple[int, ...]) -> bool:
+    """Whether a reduced array lines up with the whole one as keepdims=True would make it."""
+    expected = tuple(1 if axis in axes else n for axis, n in enumerate(whole))
+    return (1,) * (len(whole) - len(reduced)) + reduced == expected

@@ -1,0 +1,183 @@
+"""Every traced NumPy function gives NumPy's own value, and its graph that of other parameters."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import overrides
+
+from fastcheck.trace.registry import REFUSED, TRACED
+
+from .conftest import traced
+
+# x: (3, 4), s: (3, 3), v: (4,), t: (2, 3, 4); all parameters.
+CALLS = """
+np.reshape(x, (4, 3)) | np.reshape(x, (2, -1), order='F') | np.reshape(x.T, -1, order='A')
+np.ravel(x) | np.ravel(x.T) | np.ravel(x.T, order='K') | np.ravel(x, order='F')
+np.transpose(x) | np.transpose(t, (1, 2, 0)) | np.permute_dims(t, (2, 0, 1))
+np.swapaxes(t, 0, 2) | np.matrix_transpose(t) | np.moveaxis(t, 0, -1) | np.moveaxis(t, [0, 1], [1, 2])
+np.rollaxis(t, 2) | np.rollaxis(t, 0, 3) | np.squeeze(x[None, :, None]) | np.squeeze(x[None], axis=0)
+np.expand_dims(x, (0, 2)) | np.broadcast_to(v, (3, 4)) | np.broadcast_arrays(x, v)
+np.atleast_1d(x[0, 0]) | np.atleast_2d(v) | np.atleast_3d(v) | np.atleast_3d(x) | np.atleast_2d(v, x)
+np.flip(x) | np.flip(t, (0, 2)) | np.fliplr(x) | np.flipud(x) | np.rot90(x) | np.rot90(x, -1)
+np.roll(x, 2) | np.roll(x, (1, -1), axis=(0, 1)) | np.shape(x) | np.ndim(x) | np.size(x) | np.size(x, 1)
+np.iscomplexobj(x) | np.isrealobj(x) | np.result_type(x, np.float32).itemsize
+np.sum(x) | np.sum(x, axis=0) | np.sum(x, axis=(0, 1), keepdims=True) | np.sum(x, initial=2.0)
+np.sum(x, where=x > 0) | np.sum(x > 0, axis=1) | np.sum(x, dtype=np.float64) | np.sum(t, axis=(0, -1))
+np.prod(x, axis=1) | np.prod(x, initial=2.0) | np.prod(x, axis=0, where=x > 0)
+np.max(x, axis=1, keepdims=True) | np.max(t, axis=(0, 2)) | np.max(x, initial=0.5)
+np.amax(x) | np.min(x, axis=0) | np.amin(x, axis=-1) | np.min(x, axis=0, initial=1, where=x > 0)
+np.mean(x) | np.mean(x, 0) | np.mean(x, axis=1, where=x > -9) | np.mean(t, axis=(0, 1))
+np.var(x, axis=1, ddof=1) | np.var(x) | np.var(x, axis=0, correction=1) | np.std(x, 0) | np.std(x)
+np.average(x, axis=1) | np.average(x, axis=1, weights=v ** 2) | np.average(x, weights=x ** 2)
+np.ptp(x, axis=0) | np.cumsum(x) | np.cumsum(x, axis=1) | np.cumprod(x, axis=0) | np.cumprod(x)
+np.diff(x) | np.diff(x, n=2, axis=0) | np.argmax(x, axis=1) | np.argmin(x) | np.argmax(x, 0, keepdims=True)
+np.any(x > 0.5, axis=0) | np.all(x > -0.2, axis=1, keepdims=True) | np.count_nonzero(x > 0)
+np.argsort(x, axis=0) | np.argsort(x) | np.sort(x) | np.sort(x, axis=None) | np.median(x, axis=1)
+np.median(x) | np.median(v) | np.where(x > 0, x, 0) | np.where(x > 0) | np.where(v, v, 1)
+np.clip(x, -0.5, 0.5) | np.clip(x, None, v) | np.clip(x, min=0) | np.clip(x, a_min=0, a_max=None)
+np.select([x > 1, x > 0], [x, x ** 2], -x) | np.nan_to_num(x) | np.nan_to_num(x / (x > 0))
+np.tril(x) | np.triu(x, 1) | np.tril(t, -1) | np.round(x, 1) | np.around(x) | np.fix(x * 3)
+np.sinc(x) | np.real(x) | np.copy(x.T) | np.searchsorted(np.arange(4.0), v) | np.searchsorted(s[0], v)
+[c := x.copy(), np.copyto(c, v)][0] | [c := x.copy(), np.copyto(c, v, where=x > 0)][0]
+np.array_equal(x, x) | np.isclose(x, x + 1e-9) | np.allclose(x, v)
+np.take(x, [0, 2, 0], axis=1) | np.take(x, [[5, -1]]) | np.take(v, [7, 9], mode='wrap')
+np.lib.stride_tricks.sliding_window_view(x, (2, 2)) | np.take(v, 9, mode='clip')
+np.lib.stride_tricks.sliding_window_view(t, 2, axis=1) | np.take_along_axis(x, np.argsort(x, 1), axis=1)
+[c := x.copy(), np.put_along_axis(c, np.array([[1], [0], [2]]), 9.0, 1)][0]
+[c := s.copy(), np.fill_diagonal(c, 2.0)][0] | [c := x.copy(), np.fill_diagonal(c, v[:3])][0]
+np.compress([True, False, True], x, axis=0) | np.compress(v > 0, x, 1) | np.extract(x > 0, x)
+np.delete(x, 1, axis=1) | np.delete(x, [0, 5]) | np.diagonal(t, 1, 1, 2) | np.diagonal(s)
+np.trace(s) | np.trace(t, axis1=1, axis2=2) | np.diag(s) | np.diag(v, -1) | np.diag(x, 1)
+np.diagflat(x) | np.nonzero(x > 0) | np.flatnonzero(x > 0) | np.argwhere(x > 0)
+np.concatenate([x, s], axis=1) | np.concatenate([x, v], axis=None) | np.stack([x, x], axis=-1)
+np.vstack([x, v]) | np.hstack([x, s]) | np.hstack([v, v]) | np.dstack([x, x]) | np.dstack([v, v])
+np.column_stack([v, v, x.T]) | np.append(x, v) | np.append(x, x, axis=0) | np.vstack(t)
+np.block([[s, x], [x, s]]) | np.block([v, v]) | np.array_split(v, 3) | np.split(x, 2, axis=1)
+np.split(v, [1, 3]) | np.vsplit(x, 3) | np.hsplit(x, 2) | np.hsplit(v, 2) | np.dsplit(t, [1, 3])
+np.tile(x, 2) | np.tile(v, (2, 2)) | np.tile(x, (2, 1, 1)) | np.repeat(x, 2) | np.repeat(x, [1, 0, 2], 0)
+np.pad(x, 1) | np.pad(x, ((1, 0), (0, 2)), constant_values=3) | np.pad(x, (1, 2), mode='reflect')
+np.pad(v, 2, mode='edge') | np.pad(x, 1, mode='wrap') | np.pad(x, {0: (1, 1)}) | np.pad(x, 1, 'symmetric')
+np.matmul(x, v) | np.matmul(s, x) | np.matmul(v, x.T) | np.matmul(t, v) | np.matmul(s, t)
+np.matmul(t, t.transpose(0, 2, 1)) | np.matmul(v, v) | np.matmul(x > 0, v > 0)
+np.dot(x, v) | np.dot(s, x) | np.dot(v, v) | np.dot(t, v) | np.dot(s, t) | np.dot(x, 2.0) | np.dot(t, x.T)
+np.inner(x, v) | np.inner(x, x) | np.inner(v, v) | np.outer(v, x) | np.vdot(x, x) | np.inner(2.0, x)
+np.tensordot(x, x) | np.tensordot(s, x, axes=1) | np.tensordot(t, x, axes=([1, 2], [0, 1]))
+np.tensordot(x, v, axes=0) | np.tensordot(t, x, axes=(2, 1)) | np.linalg.multi_dot([s, x, v])
+np.einsum('ij,j', x, v) | np.einsum('ij,kj->ik', x, x) | np.einsum('ii', s) | np.einsum('ii->i', s)
+np.einsum('...ij,jk->...ik', t, x.T) | np.einsum('ij->', x) | np.einsum('ij->ji', x) | np.einsum('ba', x)
+np.einsum(x, [0, 1], v, [1], [0]) | np.einsum('ij,jk,k', s, x, v) | np.einsum('i,j->ij', v, v)
+np.einsum('aij,aij->a', t, t) | np.einsum('i...,i...->...', x, x) | np.einsum('ij,ij', x, x[:1])
+np.einsum('iij,j->i', s[:, :, None] * v, v) | np.einsum(t, [0, 1, ...], x, [1, ...], [0, ...])
+np.vecdot(x, v) | np.vecdot(x, s[:, :1], axis=0) | np.matvec(s, x.T) | np.vecmat(v, x.T)
+np.linalg.solve(s + 3 * np.eye(3), x) | np.linalg.inv(s + 3 * np.eye(3)) | np.linalg.det(s)
+np.linalg.norm(x) | np.linalg.norm(v, 1) | np.linalg.norm(x, axis=1) | np.linalg.norm(v, np.inf)
+np.linalg.norm(x, 'fro') | np.linalg.norm(v, 3) | np.linalg.norm(v, -np.inf) | np.linalg.norm(t)
+np.linalg.norm(x, axis=0, keepdims=True) | np.zeros_like(x) + x | np.ones_like(x, dtype=float) * x
+np.empty_like(x) * 0 | np.full_like(x, 2.0) | np.full_like(x, v[0]) | np.zeros_like(x, shape=(2, 2))
+"""
+METHODS = """
+x.sum() | x.sum(0) | x.mean(axis=1) | x.max(1) | x.min() | x.std() | x.var(0) | x.argmax(1) | x.prod()
+x.any() | x.all() | x.cumsum(1) | x.cumprod(0) | x.ravel() | x.flatten() | x.flatten('F') | x.T | t.mT
+x.reshape(4, 3) | x.reshape((2, 6)) | x.reshape(-1) | x.transpose() | t.transpose(2, 0, 1)
+t.transpose((1, 0, 2)) | x.swapaxes(0, 1) | x[None].squeeze() | x.repeat(2, axis=0) | x.take([0, 1], 1)
+x.dot(v) | s.dot(x) | x.clip(0, 1) | x.clip(min=0.1) | x.round(1) | s.diagonal() | s.trace() | x.copy()
+(x > 0).nonzero() | x.compress([True, False, True], axis=0) | x.item(5) | x[0, 0].item() | x.astype(float)
+x.real | x.conj() | x.tolist() | list(x.flat) | x.shape | x.ndim | x.size | x.dtype.itemsize | len(x)
+x.nbytes | x.itemsize | x.argsort(0) | x.searchsorted | [c := x.copy(), c.sort(0)][0] | x.argmin()
+[c := x.copy(), c.fill(2.0)][0] | x.astype(np.float32) * 1.0 | x.astype(int) | x.flags.c_contiguous
+x @ v | v @ x.T | -x | +x | abs(x) | x ** 2 | x ** 0.5 | x ** -1 | 2 ** x | x ** 3 | x ** v | x // 0.3
+x % 0.3 | divmod(x, 0.3) | 1 / x | 1 - x | 2 * x | x / v | 1 % (x + 5) | 1 // (x + 5) | ~(x > 0)
+(x > 0) & (x < 1) | (x > 0) ^ (v > 0) | x == x | x != 0 | x <= v | np.float64(2) * x | x + [1, 2, 3, 4]
+np.add.reduce(x) | np.add.reduce(x, axis=1) | np.maximum.reduce(x, axis=0) | np.add.accumulate(x)
+np.multiply.outer(v, v) | np.logaddexp.reduce(x, axis=1) | np.multiply.accumulate(x, axis=1)
+np.logaddexp.reduce(v, keepdims=True) | np.subtract.reduce(x) | np.logical_and.reduce(x > 0, axis=1)
+[c := x.copy(), np.add.at(c, ([0, 0], 1), v[:2])][0] | [c := x.copy(), np.subtract.at(c, 0, v)][0]
+np.sum([v[0], v[1] ** 2]) | np.mean([x, 2 * x], axis=0) | np.max([v[0], v[1]]) | np.std([v, -v], 0)
+np.array([v, v ** 2]) | np.array([[x[0, 0], 1.0], [2.0, v[0]]]) | np.asarray(x) | np.array([x.sum()])
+np.ascontiguousarray(x.T) | np.asfortranarray(x) | np.array(x, ndmin=3) | np.array(v, dtype=np.float32)
+sum(v) | max(v) | min(x[0]) | sorted(v)[1] | [a * b for a, b in zip(v, v)] | 3.0 in v | bool(x[0, 0] > 0)
+"""
+
+
+def split(text: str) -> list[str]:
+    return [call.strip() for line in text.strip().splitlines() for call in line.split(" | ")]
+
+
+def function_of(call: str) -> str:
+    found = re.search(r"np\.(linalg\.|lib\.stride_tricks\.)?\w+", call)
+    assert found
+    return found.group()
+
+
+def existing(call: str) -> bool:
+    """Some functions came with NumPy 2.0 to 2.2."""
+    return "np." not in call or hasattr(np, function_of(call).split(".")[1])
+
+
+def outputs(result: Any) -> list[Any]:
+    """All arrays in a result."""
+    if isinstance(result, (tuple, list)):
+        return [part for each in result for part in outputs(each)]
+    return [result]
+
+
+@pytest.fixture(scope="module")
+def params() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(4)
+    shapes = {"x": (3, 4), "s": (3, 3), "v": (4,), "t": (2, 3, 4)}
+    return {name: rng.uniform(0.1, 1.4, shape) - 0.35 for name, shape in shapes.items()}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("call", [c for c in split(CALLS) + split(METHODS) if existing(c)])
+def test_a_call_gives_numpy_s_value_here_and_elsewhere(call: str, params: Any) -> None:
+    code = compile(call, "call", "eval")
+
+    def loss(p: dict[str, Any]) -> Any:
+        total = 1e-3 * p["x"].sum()
+        for k, output in enumerate(outputs(eval(code, {"np": np, **p}))):
+            if callable(output):
+                continue
+            total = total + np.sum(np.cos(output * (1.0 + k)))
+        return total
+
+    if "** 0.5" in call or "** v" in call:
+        params = {name: abs(value) for name, value in params.items()}
+    with np.errstate(all="ignore"):
+        traced(loss, params, relative=1e-6 if "float32" in call else 1e-12)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("call", [c for c in split(CALLS) + split(METHODS) if existing(c)])
+def test_a_call_gives_numpy_s_shapes(call: str, params: Any) -> None:
+    def shapes(p: dict[str, Any]) -> list[Any]:
+        with np.errstate(all="ignore"):
+            found = outputs(eval(call, {"np": np, **{k: w.copy() for k, w in p.items()}}))
+        return [np.shape(part) for part in found if not callable(part)]
+
+    seen: list[Any] = []
+
+    def loss(p: dict[str, Any]) -> Any:
+        seen.append(shapes(p))
+        return p["x"].sum()
+
+    traced(loss, {name: abs(value) for name, value in params.items()})
+    assert seen[0] == seen[1]
+
+
+def test_every_traced_function_is_called_above() -> None:
+    called = {eval(function_of(call)) for call in split(CALLS) if existing(call)}
+    missing = {f"{f.__module__}.{f.__name__}" for f in set(TRACED) - called}
+    assert not missing
+
+
+def test_the_families_are_disjoint() -> None:
+    assert not set(TRACED) & set(REFUSED)
+
+
+def test_numpy_lets_every_registered_function_be_overridden() -> None:
+    allowed = overrides.get_overridable_numpy_array_functions()
+    allowed |= overrides.get_overridable_numpy_ufuncs()
+    assert set(TRACED) | set(REFUSED) <= allowed
