@@ -13,6 +13,7 @@ import numpy as np
 from fastcheck.engines.base import Engine, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.plan import Assignment, Plan, Planner
+from fastcheck.engines.rounding import jitter_noise
 from fastcheck.errors import FastcheckError, InputError
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
@@ -72,7 +73,11 @@ class Run:
     def noise(self) -> float:
         """Return σ of the loss, measured the first time that it is asked for."""
         if self._noise is None:
-            self._noise = estimate_noise(self.loss, self._tree, self._rng)
+            plan = self._planner.plan
+            measured = estimate_noise(self.loss, self._tree, self._rng)
+            # Nine points need not show the rounding of terms that cancel in the loss.
+            shown = 0.0 if plan.traced is None else jitter_noise(plan.traced, self._rng)
+            self._noise = max(measured, shown, 2.0**-53 * plan.loop.magnitude)
         return self._noise
 
     def assign(self, tensor: Tensor) -> Assignment:

@@ -162,6 +162,15 @@ def test_a_view_of_a_dict_is_asked_to_be_a_list() -> None:
     assert said.startswith("`params` is an object of type dict_values; use list(...).")
 
 
+def test_a_network_object_is_asked_for_its_arrays() -> None:
+    class Network:
+        def __init__(self) -> None:
+            self.W = np.ones(3)
+
+    said = message(InputTypeError, params=Network())
+    assert "Network; give its arrays in a dict or a list" in said
+
+
 # -- the loss --------------------------------------------------------------------------------------
 
 

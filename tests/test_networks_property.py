@@ -242,7 +242,7 @@ def _arrays(
 # -- properties ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=int(__import__("os").environ.get("N", "60")), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(networks())
 def test_replay_equals_the_loop_at_a_large_step(network: Network) -> None:
     tree = ParamTree.from_user(network.params)
@@ -264,7 +264,7 @@ def _no_fallback(indices: Any, moves: Any) -> Any:
     raise AssertionError("no branch of these networks depends on the parameters")
 
 
-@settings(max_examples=int(__import__("os").environ.get("N", "60")), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(networks(), st.booleans())
 def test_the_right_gradient_passes(network: Network, as_function: bool) -> None:
     params = network.params
@@ -276,7 +276,7 @@ def test_the_right_gradient_passes(network: Network, as_function: bool) -> None:
         assert report.passed, str(report)
 
 
-@settings(max_examples=int(__import__("os").environ.get("N", "60")), deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(networks(), st.data())
 def test_a_planted_error_of_a_thousandth_fails_in_that_tensor_alone(
     network: Network, data: st.DataObject

@@ -117,8 +117,11 @@ def _multiply(site: Site) -> Array:
         return site.ufunc(xp.multiply, dx, site.base(1))
     if dx is None:
         return site.ufunc(xp.multiply, site.base(0), dy)
-    first, second = dx * (site.base(1) + dy), site.base(0) * dy
-    return site.ufunc(xp.add, first, second)
+    x, y = site.base(0), site.base(1)
+    if site.node.operands[0].value.dtype.kind == "f":
+        return site.ufunc(xp.add, dx * (y + dy), x * dy)
+    # A mask that goes out leaves exactly −y, so that what comes after sees an exact zero.
+    return site.ufunc(xp.add, dx * y, (x + dx) * dy)
 
 
 @formula(np.divide)

@@ -85,7 +85,7 @@ def _absolute(site: Site) -> Array:
     (d,) = site.differences
     xp = site.xp
     b = site.base(0)
-    smooth = d * site.hoisted(("sign",), np.sign)
+    smooth = d * site.hoisted(("sign",), lambda x: xp.sign(x * 1.0))
     crossing = (abs(d) >= abs(b)) & (d != 0)
     if not bool(crossing.any()):
         return smooth

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, spread, unpin
 from fastcheck.differences.rules import Deltas, rule
 from fastcheck.trace.graph import Node
-from fastcheck.trace.primitives import CUMSUM, PROD, SUM
+from fastcheck.trace.primitives import CUMPROD, CUMSUM, PROD, SUM
 
 Axes = tuple[int, ...]
 
@@ -69,10 +72,29 @@ def _prod(context: Context, node: Node, deltas: Deltas) -> Delta:
     d = xp.transpose(d, arrange).reshape((*lead, -1))
     b = xp.transpose(b, arrange).reshape((*lead, -1))
     change = xp.zeros(lead)
-    product = xp.ones(lead)
-    for i in range(d.shape[-1]):
-        change = change * b[..., i] + d[..., i] * product
-        product = product * (b[..., i] + d[..., i])
+    for change in _running_products(xp, b, d):
+        pass
     if node.params["keepdims"]:
         change = change.reshape((d.shape[0], *node.shape))
     return Delta(change, {})
+
+
+@rule(CUMPROD)
+def _cumprod(context: Context, node: Node, deltas: Deltas) -> Delta:
+    (delta,) = deltas
+    assert delta is not None
+    xp, operand, axis = context.xp, node.operands[0], node.params["axis"] + 1
+    d = xp.moveaxis(spread(xp, delta, operand.shape), axis, -1)
+    b = xp.moveaxis(context.bases.value(operand)[None], axis, -1)
+    changes = list(_running_products(xp, xp.broadcast_to(b, d.shape), d))
+    return Delta(xp.stack(changes, axis=axis), {})
+
+
+def _running_products(xp: Any, b: Array, d: Array) -> Iterator[Array]:
+    """Yield ∏(b+d) − ∏b of the first 1, 2, 3, … elements along the last axis."""
+    change = xp.zeros(d.shape[:-1])
+    product = xp.ones(d.shape[:-1])
+    for i in range(d.shape[-1]):
+        change = change * b[..., i] + d[..., i] * product
+        product = product * (b[..., i] + d[..., i])
+        yield change

@@ -58,6 +58,11 @@ class Engine(Protocol):
         """J(θ)."""
         ...
 
+    @property
+    def magnitude(self) -> float:
+        """The size of the largest terms that J is made of, as far as known; at least |J|."""
+        ...
+
     def differences(
         self,
         tensor: str,

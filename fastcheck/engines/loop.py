@@ -35,6 +35,8 @@ class LoopEngine:
     ----------
     loss : float
         J(θ).
+    magnitude : float
+        |J|, unless a trace has shown larger terms.
     writes_params : tuple of str
         The tensors that the loss was seen to write into (or to replace in their container).
 
@@ -54,6 +56,7 @@ class LoopEngine:
         self._working = WorkingTree(tree)
         self._fresh = False
         self.loss = loss(self._working.tree)
+        self.magnitude = abs(self.loss)
         self._notice_writes()
 
     def differences(

@@ -16,7 +16,7 @@ from fastcheck.engines.crosscheck import Noise, disagreement
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
-from fastcheck.engines.rounding import rounding_of
+from fastcheck.engines.rounding import rounding_of, term_size
 from fastcheck.errors import InputError
 from fastcheck.keep import keep
 from fastcheck.params import ParamTree, Tensor
@@ -44,7 +44,9 @@ class Plan:
     Attributes
     ----------
     graph : Graph or None
-        The traced forward pass; None where it was not traced.
+        The traced forward pass, simplified; None where it was not traced.
+    traced : Graph or None
+        The same as the user wrote it.
     refusal : str
         Why the forward pass was not traced, if it was not.
     assignments : dict of str to Assignment
@@ -53,6 +55,7 @@ class Plan:
 
     loop: LoopEngine
     graph: Graph | None = None
+    traced: Graph | None = None
     refusal: str = ""
     assignments: dict[str, Assignment] = field(default_factory=dict)
 
@@ -103,9 +106,10 @@ class Planner:
         try:
             # Whatever the loss stores (running means, caches) must not stay traced.
             with keep(self._loss.function, None):
-                graph = simplify(trace(self._loss.function, self._tree))
+                graph = trace(self._loss.function, self._tree)
             self._compare_loss(graph)
-            self.plan.graph = graph
+            self.plan.graph, self.plan.traced = simplify(graph), graph
+            self.plan.loop.magnitude = self._term_size(self.plan.graph)
         except Untraceable as refusal:
             self.plan.refusal = str(refusal)
             self._insist(self.plan.refusal)
@@ -147,6 +151,10 @@ class Planner:
         allowed = 1e-10 * abs(called) + rounding_of(graph.output)
         if abs(traced - called) > allowed and abs(traced - called) > 32 * self._noise():
             raise Untraceable(f"the traced loss is {traced!r}, but `loss` returns {called!r}")
+
+    def _term_size(self, graph: Graph) -> float:
+        assert graph.output is not None
+        return max(self.plan.loop.magnitude, term_size(graph.output))
 
     def _still_runs(self) -> None:
         """Call the loss once more: nothing of the trace may be left in what it stores."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastcheck.differences import Bases, Context, Delta, Pin, cancels, propagate
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.engines.rounding import term_size
 from fastcheck.errors import InputError
 from fastcheck.params import Tensor
 from fastcheck.trace.graph import Graph, Node
@@ -69,6 +70,7 @@ class ReplayEngine:
     ) -> None:
         self.slice: Slice = slice_for(graph, tensor.name)
         self.loss = loss
+        self.magnitude = max(abs(loss), term_size(self.slice.output))
         self.exact = not any(map(cancels, self.slice.nodes))
         self._tensor = tensor
         self._fallback = fallback

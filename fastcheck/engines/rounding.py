@@ -1,5 +1,7 @@
 """How much rounding a loss may carry, read off its graph.
 
+Two measures: the size of the terms that the loss adds up, and what jittered roundings do to it.
+
 A loss of exactly zero need not be exact: log(softmax) of logits around 40 is rounded at 40 units of
 roundoff, whatever comes out. So the size that counts is that of the terms which are added up, as
 the last, linear steps scale them.
@@ -7,22 +9,31 @@ the last, linear steps scale them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from fastcheck.trace.graph import Node, Primitive
+from fastcheck.trace.graph import PARAMETER, Graph, Node, Primitive
 from fastcheck.trace.primitives import (
     BROADCAST,
     CAST,
+    CONCATENATE,
     INDEX,
     LOG_SOFTMAX,
     LOGSUMEXP,
+    MAX,
+    MIN,
     RESHAPE,
     SUM,
     TRANSPOSE,
+    WHERE,
+    WRITE,
     elementwise,
 )
 
 _ROUNDINGS = 64 * 2.0**-53
+_JITTER = 4 * 2.0**-53
+_DRAWS = 4
 _DEEPEST = 64
 _ADDING: tuple[Primitive, ...] = (
     SUM,
@@ -35,12 +46,58 @@ _ADDING: tuple[Primitive, ...] = (
     CAST,
     *map(elementwise, (np.add, np.subtract, np.negative, np.positive)),
 )
+# These only move values about, or choose one: there is nothing to round.
+_EXACT: tuple[Primitive, ...] = (
+    RESHAPE,
+    TRANSPOSE,
+    BROADCAST,
+    INDEX,
+    CONCATENATE,
+    WHERE,
+    WRITE,
+    MAX,
+    MIN,
+    *map(elementwise, (np.negative, np.positive, np.absolute, np.maximum, np.minimum)),
+)
 _MULTIPLY, _DIVIDE = elementwise(np.multiply), elementwise(np.divide)
+
+
+def term_size(output: Node) -> float:
+    """Return the magnitude of the largest terms that the loss is made of; at least its own."""
+    return _size(output, _DEEPEST, {})
 
 
 def rounding_of(output: Node) -> float:
     """Return 64 units of roundoff of the largest terms of the loss, in units of the loss."""
-    return _ROUNDINGS * _size(output, _DEEPEST, {})
+    return _ROUNDINGS * term_size(output)
+
+
+def jitter_noise(graph: Graph, rng: np.random.Generator) -> float:
+    """Return how far rounding may move the loss: σ, from computing it with jittered roundings.
+
+    Every intermediate value is moved by up to four units of roundoff at random, as an unlucky
+    rounding might. A difference that cancels (1 − p with p near 1, then a logarithm) shows its loss
+    of digits here, where the loss itself may look smooth for want of points nearby.
+    """
+    moved = [_jittered(graph, rng) for _ in range(_DRAWS)]
+    assert graph.output is not None
+    gaps = [abs(loss - float(graph.output.value)) for loss in moved]
+    return max((gap for gap in gaps if np.isfinite(gap)), default=0.0)
+
+
+def _jittered(graph: Graph, rng: np.random.Generator) -> float:
+    assert graph.output is not None
+    known: dict[Node, Any] = {}
+    with np.errstate(all="ignore"):
+        for node in graph:
+            if node.constant or node.primitive is PARAMETER:
+                continue
+            operands = [known.get(operand, operand.value) for operand in node.operands]
+            value = node.primitive.evaluate(*operands, **node.params)
+            if value.dtype.kind == "f" and node.primitive not in _EXACT:
+                value = value * (1.0 + _JITTER * rng.uniform(-1.0, 1.0, value.shape))
+            known[node] = value
+    return float(np.reshape(known.get(graph.output, graph.output.value), ()))
 
 
 def _size(node: Node, depth: int, known: dict[Node, float]) -> float:

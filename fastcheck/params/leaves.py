@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, MappingView, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,8 +76,10 @@ def _object_flaw(leaf: Any, remedy: str) -> str:
         return f"a {type(leaf).__name__}; {remedy}"
     if callable(leaf):
         return f"a callable ({_type_name(leaf)}); {remedy}"
-    if isinstance(leaf, Iterable) and not hasattr(leaf, "__array__"):
+    if isinstance(leaf, Iterator | MappingView):
         return f"an object of type {_type_name(leaf)}; use list(...)"
+    if hasattr(leaf, "__dict__") and not hasattr(leaf, "__array__"):
+        return f"an object of type {_type_name(leaf)}; give its arrays in a dict or a list"
     return f"an object of type {_type_name(leaf)}; use np.asarray(..., dtype=float)"
 
 

@@ -14,7 +14,7 @@ from fastcheck.trace.tape import Converted, Tape
 from fastcheck.trace.traced import Traced, as_node, contains_traced, wrap
 
 # What arithmetic means for masks.
-_ON_MASKS = {
+_ON_MASKS: dict[np.ufunc, np.ufunc] = {
     np.add: np.logical_or,
     np.multiply: np.logical_and,
     np.maximum: np.logical_or,
@@ -82,9 +82,7 @@ def _apply_method(tape: Tape, ufunc: np.ufunc, method: str, inputs: Any, kwargs:
     return _constant_only(tape, getattr(ufunc, method), inputs, kwargs)
 
 
-def _fold(
-    ufunc: np.ufunc, a: Any, axis: int = 0, *, every: bool, keepdims: bool = False
-) -> Any:
+def _fold(ufunc: np.ufunc, a: Any, axis: int = 0, *, every: bool, keepdims: bool = False) -> Any:
     """Apply a ufunc between one element after the other, as np.logaddexp.reduce does."""
     rows = list(np.moveaxis(a, axis, 0))
     totals = list(accumulate(rows, ufunc))
@@ -116,10 +114,11 @@ def into(tape: Tape, result: Any, out: Any) -> Any:
 
 def _constant_only(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
     """Run a function without a rule on constants; refuse it once a parameter reaches it."""
-    module = getattr(function, "__module__", None) or ("numpy" if _is_numpy_s(function) else "ufunc")
-    name = f"{module}.{function.__name__}"
+    name = _full_name(function)
     if reached(args) or reached(kwargs):
-        remedy = REFUSED.get(function, "rewrite it with elementwise functions, reductions and matrix products")
+        remedy = REFUSED.get(
+            function, "rewrite it with elementwise functions, reductions and matrix products"
+        )
         tape.refuse(f"{name} of an array that depends on the parameters cannot be traced", remedy)
     result = function(*plain(args), **plain(kwargs))
     if isinstance(result, np.ndarray) and result.dtype.kind in "fc":
@@ -127,8 +126,11 @@ def _constant_only(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
     return result
 
 
-def _is_numpy_s(function: Any) -> bool:
-    return getattr(np, function.__name__, None) is function or not isinstance(function, np.ufunc)
+def _full_name(function: Any) -> str:
+    """Return "numpy.name", or "ufunc.name" for another library's ufunc, which names no module."""
+    name = function.__name__
+    foreign = isinstance(function, np.ufunc) and getattr(np, name, None) is not function
+    return f"{getattr(function, '__module__', None) or ('ufunc' if foreign else 'numpy')}.{name}"
 
 
 def reached(value: Any) -> bool:

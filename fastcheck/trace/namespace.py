@@ -1,7 +1,7 @@
-"""A stand-in for `numpy` in the user's own modules, while their loss is traced.
+"""Stand-ins for `numpy` and `scipy.special` in the user's modules, while their loss is traced.
 
-Names are replaced in the namespaces of the user's modules, never in NumPy: what libraries and
-compiled code look up is what it always was.
+Names are replaced in the namespaces of the user's modules, never in NumPy or SciPy: what libraries
+and compiled code look up is what it always was.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.trace.functions.softmax import softmax_family
 from fastcheck.trace.source import is_library
 
 Space = dict[str, Any]
@@ -23,22 +24,26 @@ _MOST_CELLS = 1000
 
 
 class _StandIn(types.ModuleType):
-    """NumPy with some names replaced."""
+    """A module with some names replaced."""
 
-    def __init__(self, replacements: Space) -> None:
-        super().__init__("numpy", np.__doc__)
-        vars(self).update(vars(np))
+    def __init__(self, original: types.ModuleType, replacements: Space) -> None:
+        super().__init__(original.__name__, original.__doc__)
+        vars(self).update(vars(original))
         vars(self).update(replacements)
+        vars(self)["_original"] = original
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(np, name)  # names that NumPy itself makes on demand
+        return getattr(self._original, name)  # names that a module makes on demand
 
 
 @contextmanager
 def replaced_in_user_modules(loss: Callable[..., Any], replacements: Space) -> Iterator[None]:
     """Let the user's modules see `replacements` in place of the NumPy functions of those names."""
-    swaps = {id(getattr(np, name)): new for name, new in replacements.items()}
-    swaps[id(np)] = _StandIn(replacements)
+    swaps = _swaps(np, replacements)
+    if "scipy.special" in sys.modules:
+        special = sys.modules["scipy.special"]
+        swaps |= _swaps(special, softmax_family())
+        swaps |= _swaps(sys.modules["scipy"], {"special": swaps[id(special)]})
     undo: list[Callable[[], None]] = []
     with _replacing:
         try:
@@ -50,6 +55,13 @@ def replaced_in_user_modules(loss: Callable[..., Any], replacements: Space) -> I
         finally:
             for step in reversed(undo):
                 step()
+
+
+def _swaps(module: types.ModuleType, replacements: Space) -> dict[int, Any]:
+    """Return what takes the place of a module and of objects in it, by their identity."""
+    swaps = {id(getattr(module, name)): new for name, new in replacements.items()}
+    swaps[id(module)] = _StandIn(module, replacements)
+    return swaps
 
 
 def _swap_names(space: Space, swaps: dict[int, Any], undo: list[Callable[[], None]]) -> None:

@@ -113,7 +113,7 @@ def _conj(self: Traced) -> Any:
 
 
 def _compress(self: Traced, condition: Any, axis: Any = None) -> Any:
-    return np.compress(condition, self, axis=axis)  # type: ignore[call-overload]
+    return np.compress(condition, self, axis=axis)
 
 
 def _sort(self: Traced, axis: int = -1, **_: Any) -> None:

@@ -113,6 +113,7 @@ PROD = Primitive("prod", _reduction(np.prod))
 MAX = Primitive("max", _reduction(np.max))
 MIN = Primitive("min", _reduction(np.min))
 CUMSUM = Primitive("cumsum", lambda x, axis: np.cumsum(x, axis=axis))
+CUMPROD = Primitive("cumprod", lambda x, axis: np.cumprod(x, axis=axis))
 # Made by `simplify`, from the many ways in which people write them.
 SIGMOID = Primitive("sigmoid", _sigmoid)
 LOGSUMEXP = Primitive("logsumexp", _logsumexp)

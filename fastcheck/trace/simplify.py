@@ -5,7 +5,8 @@ does not depend on. Taken literally, that maximum has kinks where two logits tie
 has none, and costs passes over the stack. So log(exp(x)/Σexp(x)), x − log Σexp(x) and the like
 become LOG_SOFTMAX and LOGSUMEXP of x, and a shift that is the same along their axes is taken out.
 
-1/(1 + exp(−x)) becomes SIGMOID, whose difference stays finite where exp overflows.
+1/(1 + exp(−x)) becomes SIGMOID, whose difference stays finite where exp overflows, and one minus
+that the SIGMOID of −x, which keeps the digits that the subtraction loses.
 
 A rewrite holds for all parameters, not only at θ: logarithms are split only where both parts are
 positive whatever the parameters are.
@@ -135,8 +136,7 @@ class _Rewriter:
                 if a is power:
                     return self.make(SIGMOID, x)
                 if _is_one(a):
-                    minus = x.operands[0] if x.primitive is NEGATIVE else self.make(NEGATIVE, x)
-                    return self.make(SIGMOID, minus)
+                    return self.make(SIGMOID, self._minus(x))
         up, down = b.operands
         if a.primitive is SUBTRACT and a.operands == b.operands and _opposite_powers(up, down):
             return self.make(TANH, up.operands[0])
@@ -149,9 +149,8 @@ class _Rewriter:
         if x.primitive is EXP:
             return x.operands[0]
         if x.primitive is SIGMOID:
-            zero = self.constant(0.0)
-            minus = self.make(NEGATIVE, x.operands[0])
-            return self.make(NEGATIVE, self.make(LOGADDEXP, zero, minus))
+            softplus = self.make(LOGADDEXP, self.constant(0.0), self._minus(x.operands[0]))
+            return self.make(NEGATIVE, softplus)
         if x.primitive in (INDEX, RESHAPE, TRANSPOSE, BROADCAST):
             inner = self.log(x.operands[0])
             return None if inner is None else self.make(x.primitive, inner, **x.params)
@@ -182,7 +181,9 @@ class _Rewriter:
     # -- sums and differences ---------------------------------------------------------------------
 
     def _subtract(self, a: Node, b: Node) -> Node | None:
-        """Return x − LSE(x) as log-softmax, and (x − c) − (y − c) as x − y."""
+        """Return x − LSE(x) as log-softmax, (x−c) − (y−c) as x − y, 1 − σ(x) as σ(−x)."""
+        if _is_one(a) and b.primitive is SIGMOID:
+            return self.make(SIGMOID, self._minus(b.operands[0]))
         b = self._inwards(b)
         if a.primitive is SUBTRACT and b.primitive is SUBTRACT and _same(a, b):
             x, y = a.operands[0], b.operands[0]
@@ -205,6 +206,10 @@ class _Rewriter:
                 ):
                     return x
         return None
+
+    def _minus(self, x: Node) -> Node:
+        """Return −x, or what x is the negative of."""
+        return x.operands[0] if x.primitive is NEGATIVE else self.make(NEGATIVE, x)
 
     def _inwards(self, node: Node) -> Node:
         """Move a reshape that only adds or drops size-1 axes inside a subtraction."""

@@ -13,7 +13,7 @@ from fastcheck.trace.graph import SourceLine
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # The packaged problems are user code like any other.
-_OURS = tuple(f"{_PACKAGE / room}" for room in ("trace", "engines", "verdict", "check", "keep"))
+_OURS = tuple(str(path) for path in _PACKAGE.iterdir() if path.name != "problems")
 _NUMPY = str(Path(np.__file__).resolve().parent)
 _LIBRARIES = (*_OURS, _NUMPY, str(Path(_NUMPY).with_name("scipy")))
 # The standard library and what is installed beside it.

@@ -97,6 +97,8 @@ class Tape:
     def settle(self, result: object) -> Node | None:
         """Turn the floats that were read out into guards, but for the one that is the result."""
         found = next((guard.node for number, guard in self._read_out if number is result), None)
+        if type(result) is np.float64 and self._read_out and self._read_out[-1][0] == result:
+            found = self._read_out[-1][1].node  # np.float64(cost) makes an object of its own
         output = found if found is not None else getattr(result, "node", None)
         # Reading the loss itself (a log, a history) cannot have changed how it was computed.
         self.graph.guards += [guard for _, guard in self._read_out if guard.node is not output]

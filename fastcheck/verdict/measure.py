@@ -70,7 +70,7 @@ def measure(
     measured = _measure(
         Probe(engine, tensor.name), tensor, indices, method, step, tolerance, rng, noise, progress
     )
-    floor = tolerance.saturation * tolerance.unit * abs(engine.loss) / scale_of(tensor)
+    floor = tolerance.saturation * tolerance.unit * engine.magnitude / scale_of(tensor)
     return replace(measured, floor=floor)
 
 

@@ -17,6 +17,7 @@ from fastcheck.trace.primitives import (
     CAST,
     CONCATENATE,
     CONTRACT,
+    CUMPROD,
     CUMSUM,
     INDEX,
     MAX,
@@ -126,11 +127,13 @@ def test_extremes(seed: int, data: Any, keepdims: bool, primitive: Any, ties: bo
 
 @quick
 @given(SEEDS, st.data())
-def test_cumsum(seed: int, data: Any) -> None:
-    lab = Lab()
+def test_cumulative_sum_and_product(seed: int, data: Any) -> None:
     shape = data.draw(SHAPES.filter(len))
     axis = data.draw(st.integers(0, len(shape) - 1))
-    check(lab, seed, lab.node(CUMSUM, lab.parameter(values(seed, shape)), axis=axis), True)
+    for primitive in (CUMSUM, CUMPROD):
+        lab = Lab()
+        x = lab.parameter(values(seed, shape))
+        check(lab, seed, lab.node(primitive, x, axis=axis), True)
 
 
 @settings(max_examples=400, deadline=None)

@@ -19,6 +19,7 @@ from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.plan import escaped_number
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.params import ParamTree
+from fastcheck.trace.simplify import simplify
 from fastcheck.trace.tape import Untraceable
 from fastcheck.trace.tracer import trace
 
@@ -39,7 +40,9 @@ np.hypot({x}, 1.0) | ({x} > 0.1).astype(float) | np.remainder({x}, 0.7) | {x}.co
 np.reciprocal({x} ** 2 + 1) | np.round({x}, 1) | 2 ** np.tanh({x}) | {x} ** -1 | {x} ** 0.5
 ({x} >= 0) & ({x} < 1) | ~({x} > 0) | ({x} == 0) * 1.5 | np.zeros_like({x}) + {x} | {x} * 1.0
 np.nan_to_num({x}) | np.exp({x} - np.max({x})) / np.sum(np.exp({x} - np.max({x})))
-np.log(np.sum(np.exp({x}))) | np.tril({x}) | np.triu({x}, 1) | np.sort({x}) | np.abs({x}) ** 1.5
+np.log(np.sum(np.exp({x}))) | {x} - np.log(np.sum(np.exp({x}), axis=-1, keepdims=True))
+np.exp({x}) / np.sum(np.exp({x}), axis=0) | np.log(np.exp({x}) / np.sum(np.exp({x}), axis=0))
+np.tril({x}) | np.triu({x}, 1) | np.sort({x}) | np.abs({x}) ** 1.5
 np.select([{x} > 0.5, {x} > 0], [{x}, {x} ** 2], -{x}) | np.heaviside({x}, 0.5) * {x}
 """
 BINARY = """
@@ -88,22 +91,22 @@ np.arange(len({x})), {x}.argmax(-1) | 2:0:-1 | 1:1 | None, ..., [0] | np.array(1
 WRITING = """
 {x}[{i}] = {v} | {x}[{i}] += {v} | {x}[{i}] *= {v} | {x} += {v} | {x} *= {v} | {x} -= 0.1 * {v}
 {x}[{x} < 0] = 0 | {x}[{x} < 0] *= 0.1 | {x}[{v} > 0] = 0.5 | np.add({x}, {v}, out={x})
-np.add.at({x}, [0, 0, -1], {v}) | np.multiply({x}, 0.5, out={x}) | {x}[:] = {v} | {x}[...] = {v}
+np.add.at({x}, [0, 0, -1], 1.5) | np.multiply({x}, 0.5, out={x}) | {x}[:] = {v} | {x}[...] = {v}
 np.copyto({x}, {v}) | {x} /= 2 | np.maximum({x}, 0, out={x}) | {x}[0], {x}[1] = {x}[1], {x}[0]
 {x}[{i}] = {x}[{i}] * {v} | {x}.fill(0.3) | {x}[{x} > 0] = {x}[{x} > 0] ** 2 | {x}.sort()
-np.subtract.at({x}, [0, 0], {v}) | {x}[{v} > 0] += {v}[{v} > 0] | np.fill_diagonal({x}, 0.5)
+np.subtract.at({x}, [0, 0], np.sum({v})) | {x}[{v} > 0] += {v}[{v} > 0] | np.fill_diagonal({x}, 0.5)
 """
 BLOCKS = (
     "{z} = np.zeros((3, *np.shape({x})))\nfor t in range(3):\n    {z}[t] = np.tanh({x} * t + {y})",
     "{z} = []\nfor row in {x}:\n    {z}.append(row * {y})\n{z} = np.array({z})",
-    "{z} = np.zeros(3)\n{z}[0] = np.sum({x})\nfor t in range(2):\n    {z}[t + 1] = {z}[t] * 0.5 + 1",
+    "{z} = np.zeros(3)\n{z}[0] = np.sum({x})\nfor t in range(2):\n    {z}[t + 1] = {z}[t] / 2 + 1",
     "if np.mean({x}) > 0.05 and np.sum({y}) < 1:\n    {z} = {x} * 2\nelse:\n    {z} = {x} - 1",
     "{z} = {x}.copy()\nwhile np.abs({z}).sum() > 2:\n    {z} = 0.5 * {z}",
     "{z} = {x}.copy()\nw = {z}.reshape(-1)\nw[0] = np.sum({y})\nw[1:] *= 2",
     "{z} = np.empty_like({x})\n{z}[0] = {x}[-1]\n{z}[1:] = {x}[:-1] * {y}",
     "{z} = {x}.T.copy()\nw = {z}.ravel()\nw += 0.5\n{z} = {z} * 1.0",
     "{z} = np.full(np.shape({x}), 0.5)\n{z} += {y}\n{z}[{x} > 0] = -1",
-    "{z} = np.ones(4)\nfor i, part in enumerate(np.ravel({x})[:4]):\n    {z}[i] = part * {z}[i - 1]",
+    "{z} = np.ones(4)\nfor i, w in enumerate(np.ravel({x})[:4]):\n    {z}[i] = w * {z}[i - 1]",
 )
 
 
@@ -126,7 +129,7 @@ class Program:
 
     def loss(self) -> Any:
         space: dict[str, Any] = {"np": np, **DATA}
-        exec(compile(self.source(), "program.py", "exec"), space)  # noqa: S102  # our own text
+        exec(compile(self.source(), "program.py", "exec"), space)  # our own text
         return space["loss"]
 
     def values(self) -> dict[str, Any] | None:
@@ -135,7 +138,7 @@ class Program:
         space["p"] = {name: np.array(value) for name, value in self.params.items()}
         try:
             with np.errstate(all="raise", under="ignore"):
-                exec("\n".join(self.lines), space)  # noqa: S102
+                exec("\n".join(self.lines), space)
         except (ValueError, IndexError, TypeError, FloatingPointError, AttributeError):
             return None
         except np.linalg.LinAlgError:
@@ -215,7 +218,7 @@ def compare(program: Program) -> str:
     loss = LossFunction(program.loss(), tree)
     loop = LoopEngine(loss, tree)
     try:
-        graph = trace(loss.function, tree)
+        graph = simplify(trace(loss.function, tree))
     except Untraceable as refusal:
         return f"refused: {refusal}"
     assert graph.output is not None

@@ -77,7 +77,9 @@ def convolution(p: dict[str, Any]) -> Any:
 
 
 def strided_convolution(p: dict[str, Any]) -> Any:
-    columns = np.stack([IMAGES[:, i : i + 3, j : j + 3] for i in range(3) for j in range(3)], axis=1)
+    columns = np.stack(
+        [IMAGES[:, i : i + 3, j : j + 3] for i in range(3) for j in range(3)], axis=1
+    )
     out = np.einsum("npij,kij->nkp", columns, p["W0"]) + p["W1"][:, None]
     return np.mean(np.maximum(out, 0.05) ** 2)
 

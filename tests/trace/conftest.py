@@ -19,12 +19,16 @@ def traced(loss: Callable[[Any], Any], params: Any, relative: float = 1e-12) -> 
     tree = ParamTree.from_user(params)
     graph = trace(loss, tree)
     assert graph.output is not None
-    here = float(loss(tree.copies()))
+    here = float(np.reshape(loss(tree.copies()), ()))
     assert float(graph.output.value) == pytest.approx(here, rel=relative, abs=1e-14)
     rng = np.random.default_rng(0)
-    moved = {t.name: t.value + 1e-3 * rng.uniform(-1, 1, t.shape) for t in tree}
-    leaves = {t.name: moved[t.name][()] if t.scalar else moved[t.name].copy() for t in tree}
-    wanted = float(loss(tree.build(leaves)))
+    moved = {t.name: t.value.copy(order="K") for t in tree}
+    for value in moved.values():
+        value += 1e-3 * rng.uniform(-1, 1, value.shape)
+    leaves = {
+        t.name: moved[t.name][()] if t.scalar else moved[t.name].copy(order="K") for t in tree
+    }
+    wanted = float(np.reshape(loss(tree.build(leaves)), ()))
     assert graph.evaluate(moved) == pytest.approx(wanted, rel=relative, abs=1e-14)
     return graph
 

@@ -79,9 +79,10 @@ def test_a_number_that_leaves_the_trace_is_found(x: np.ndarray, loss: Any) -> No
     [
         lambda a: float(a.sum()),
         lambda a: a.sum().item(),
+        lambda a: np.float64(a.sum()),
         lambda a: a.sum(keepdims=True),
         lambda a: float(np.squeeze(a.sum(keepdims=True))),
-        lambda a: [float(total) for total in [a.sum()]][0],
+        lambda a: next(iter([float(a.sum())])),
         lambda a: np.sum(a)[()],
         lambda a: a.sum().astype(float),
     ],

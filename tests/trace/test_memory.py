@@ -38,7 +38,7 @@ b = a.astype(float); b += 1
 b = a.astype(float, copy=False); b += 1
 b = np.asarray(a); b += 1
 b = np.array(a); b += 1
-b = np.array(a, copy=False) if False else a; b[0] = 0
+b = np.array(a, copy=None); b[0] = 0
 b = np.ascontiguousarray(a.T); b += 1
 b = np.ascontiguousarray(a); b += 1
 b = np.squeeze(a[None]); b += 1
@@ -53,7 +53,6 @@ b = np.broadcast_to(w, (3, 4)).copy(); b[1] = 0; a += b
 b = np.add(a[0], w, out=a[1])
 b = np.add(a.T, a.T, out=np.zeros((4, 3))); c = b.ravel(); c += 1
 b = np.exp(a, out=a)
-b = np.maximum(a, 0.0, a)
 b = np.dot(a, w, out=np.zeros(3))
 b = np.sum(a, axis=0, out=w * 1)
 b = a[1]; b[b < 0] = 0
@@ -104,7 +103,7 @@ def test_writes_reach_the_views_that_numpy_s_reach(program: str, start: str) -> 
 
     def loss(p: dict[str, Any]) -> Any:
         space: dict[str, Any] = {"np": np, "p": p}
-        exec(code, space)  # noqa: S102
+        exec(code, space)
         return np.sum(np.sin(space["a"])) + np.sum(np.cos(space["b"])) + np.sum(p["w"] ** 2)
 
     rng = np.random.default_rng(2)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.special
+from scipy import special
+from scipy.special import logsumexp
 
 from fastcheck.params import ParamTree
 from fastcheck.trace.tape import Untraceable
@@ -78,7 +80,6 @@ def test_storing_into_plain_data_is_refused(x: np.ndarray) -> None:
         (lambda a: scipy.special.gammaln(a).sum(), "ufunc.gammaln"),
         (lambda a: np.sum(a[0, 0][a[0, 0] > 0]), "indexed by a single True or False"),
         (lambda a: math.fsum(a[0].data), "ndarray.data"),
-        (lambda a: np.float64(a.sum()), "turned into an ordinary one"),
     ],
 )
 def test_what_has_no_rule_is_refused(x: np.ndarray, loss: Any, what: str) -> None:
@@ -97,7 +98,7 @@ def test_code_that_swallows_a_refusal_is_not_trusted(x: np.ndarray) -> None:
 
 def test_an_attribute_that_may_be_missing_can_be_asked_for(x: np.ndarray) -> None:
     def loss(a: Any) -> Any:
-        return a.sum() if not hasattr(a, "toarray") and not hasattr(a, "view") else a
+        return a if hasattr(a, "toarray") else a.sum()
 
     traced(loss, x)
 
@@ -181,7 +182,17 @@ def test_scipy_s_ufuncs_are_traced(x: np.ndarray) -> None:
     traced(loss, x)
 
 
-@pytest.mark.parametrize("name", ["logsumexp", "softmax", "log_softmax"])
-def test_scipy_s_softmax_family_is_traced(x: np.ndarray, name: str) -> None:
-    function = getattr(scipy.special, name)
-    traced(lambda a: np.sum(function(a, axis=1) ** 2), x)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda a: np.sum(scipy.special.logsumexp(a, axis=1) ** 2),
+        lambda a: logsumexp(a, keepdims=True),
+        lambda a: np.sum(scipy.special.softmax(a, axis=(0, 1)) ** 2),
+        lambda a: np.sum(special.log_softmax(a, axis=-1)[:, 0]),
+        lambda a: np.sum(scipy.special.softmax(np.zeros(3)) * a[:, 0]),
+    ],
+)
+def test_scipy_s_softmax_family_is_traced(x: np.ndarray, loss: Any) -> None:
+    original = scipy.special.softmax
+    traced(loss, x)
+    assert scipy.special.softmax is original

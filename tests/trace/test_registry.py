@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Every traced NumPy function gives NumPy's own value, and its graph that of other parameters."""
 
 import re

@@ -23,7 +23,7 @@ class ExactEngine:
     name, exact = "exact", True
 
     def __init__(self, loss, change):
-        self.loss, self._change = loss, change
+        self.loss, self.magnitude, self._change = loss, abs(loss), change
 
     def differences(self, tensor, indices, steps, *, central=True):
         n = len(indices)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import axis_tuple, lift, record, refuse, tape_of
-from fastcheck.trace.primitives import CONTRACT, contract_values
+from fastcheck.trace.functions.common import apply, axis_tuple, lift, record, refuse, tape_of
+from fastcheck.trace.primitives import CONTRACT, contract_values, elementwise
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced
 
@@ -25,7 +25,7 @@ def contract(value: Any, a: Any, b: Any, left: Labels, right: Labels, out: Label
     if value.dtype == bool:  # "any" in place of the sum
         a, b = (lift(x, tape_of(a, b)).astype(int) for x in (a, b))
         counts = contract_values(a.value, b.value, (left, right, out))
-        return contract(counts, a, b, left, right, out) != 0
+        return apply(elementwise(np.not_equal), contract(counts, a, b, left, right, out), 0)
     sizes: dict[int, int] = {}
     for operand, labels in ((a, left), (b, right)):
         for label, size in zip(labels, np.shape(_plain(operand)), strict=True):

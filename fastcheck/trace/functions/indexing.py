@@ -137,6 +137,8 @@ def accumulate_at(ufunc: np.ufunc, a: Any, index: Any, value: Any = None) -> Non
             "an ordinary array is accumulated into with traced values",
             "make the array inside the loss with np.zeros(...)",
         )
+    if a.dtype == bool:
+        tape.refuse("np.add.at of a mask", "collect the mask in an array of numbers")
     index = plain_index(tape, index)
     value = value if ufunc is np.add else np.negative(value)
     node = as_node(tape, value)

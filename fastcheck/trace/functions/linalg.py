@@ -28,9 +28,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     axes = axis_tuple(axis, x.ndim)
     if len(axes) == 1:
         return _vector_norm(x, ord, axes, keepdims)
-    if ord in (None, "fro"):
-        return np.sqrt(np.sum(np.square(x), axis=axes, keepdims=keepdims))
-    refuse(f"np.linalg.norm of a matrix with ord={ord!r}", "write the norm by its formula", x)
+    if ord not in (None, "fro"):
+        refuse(f"np.linalg.norm of a matrix with ord={ord!r}", "write the norm by its formula", x)
+    return np.sqrt(np.sum(np.square(x), axis=axes, keepdims=keepdims))
 
 
 def _vector_norm(x: Any, ord: Any, axis: tuple[int, ...], keepdims: bool) -> Any:

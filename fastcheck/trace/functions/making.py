@@ -82,10 +82,11 @@ def _converter(name: str, thread: int) -> Callable[..., Any]:
 
 
 def _converted(
-    value: Any, name: str, dtype: Any = None, *, copy: bool | None = None, ndmin: int = 0, **_: Any
+    value: Any, name: str, dtype: Any = None, *, copy: Any = "default", ndmin: int = 0, **_: Any
 ) -> Any:
     array: Any = stack_nested(value)
-    copying = (name == "array" and copy is not False) or copy is True or _must_move(name, array)
+    wanted = name == "array" if copy == "default" else copy is True
+    copying = wanted or _must_move(name, array)
     if dtype is not None and array.dtype != np.dtype(dtype):
         array = array.astype(dtype)
     elif copying and isinstance(value, Traced):

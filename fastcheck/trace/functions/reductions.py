@@ -16,13 +16,13 @@ from fastcheck.trace.functions.common import (
 )
 from fastcheck.trace.graph import Primitive
 from fastcheck.trace.primitives import (
+    CUMPROD,
     CUMSUM,
     MAX,
     MIN,
     PROD,
     SUM,
     discrete_function,
-    opaque_function,
 )
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced
@@ -185,7 +185,6 @@ def _keeping(function: Any) -> Any:
     return lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims)
 
 
-_CUMPROD = opaque_function("cumprod", _along(np.cumprod))
 _ARGMAX = discrete_function("argmax", _keeping(np.argmax))
 _ARGMIN = discrete_function("argmin", _keeping(np.argmin))
 _ARGSORT = discrete_function("argsort", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
@@ -197,7 +196,7 @@ _COUNT = discrete_function("count_nonzero", _along(np.count_nonzero))
 @traced(np.cumprod)
 def cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Any:
     a = a.ravel() if axis is None else a
-    return apply(_CUMPROD, a, axis=one_axis(0 if axis is None else axis, a.ndim))
+    return apply(CUMPROD, a, axis=one_axis(0 if axis is None else axis, a.ndim))
 
 
 @traced(np.argmax)

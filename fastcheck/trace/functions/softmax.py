@@ -1,0 +1,52 @@
+"""SciPy's softmax family. They are Python functions that convert their argument to an array.
+
+So no protocol reaches them: while a loss is traced, the user's modules see these in their place.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastcheck.trace.functions.common import apply, axis_tuple, lift, refuse, tape_of
+from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP
+from fastcheck.trace.traced import contains_traced
+
+
+def logsumexp(
+    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
+) -> Any:
+    if b is not None or return_sign:
+        refuse("scipy.special.logsumexp with b= or return_sign=", "write np.log(np.sum(...))", a, b)
+    a = lift(a, tape_of(a))
+    return apply(LOGSUMEXP, a, axes=axis_tuple(axis, a.ndim), keepdims=keepdims)
+
+
+def log_softmax(x: Any, axis: Any = None) -> Any:
+    x = lift(x, tape_of(x))
+    return apply(LOG_SOFTMAX, x, axes=axis_tuple(axis, x.ndim))
+
+
+def softmax(x: Any, axis: Any = None) -> Any:
+    return np.exp(log_softmax(x, axis))
+
+
+def softmax_family() -> dict[str, Any]:
+    """Return what takes the place of SciPy's functions, by name; empty if SciPy is not in use."""
+    special = sys.modules.get("scipy.special")
+    if special is None:
+        return {}
+
+    rules: dict[str, Any] = {"logsumexp": logsumexp, "log_softmax": log_softmax, "softmax": softmax}
+    return {name: _either(rule, getattr(special, name)) for name, rule in rules.items()}
+
+
+def _either(rule: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        reached = contains_traced(args) or contains_traced(kwargs)
+        return (rule if reached else original)(*args, **kwargs)
+
+    return choose
