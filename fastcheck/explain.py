@@ -15,7 +15,7 @@ from fastcheck.keep import keep
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.run import Run, moving
-from fastcheck.trace.graph import Graph
+from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.slices import slice_for
 from fastcheck.verdict.steps import exact_step
 from fastcheck.verdict.tolerances import tolerance_for
@@ -132,19 +132,27 @@ def explain(
 
 def _lines(graph: Graph) -> tuple[NodeLine, ...]:
     names = {node: name for name, node in graph.parameters.items()}
+    numbers = _numbers(graph)
+
+    def reference(node: Node) -> str:
+        return names.get(node, "constant" if node.constant else f"%{numbers[node]}")
+
     return tuple(
         NodeLine(
-            number=node.index,
+            number=number,
             operation=names.get(node, node.primitive.name),
-            operands=tuple(
-                names.get(x, "constant" if x.constant else f"%{x.index}") for x in node.operands
-            ),
+            operands=tuple(map(reference, node.operands)),
             shape=node.shape,
             source="" if node in names else str(node.source),
         )
-        for node in graph
-        if not node.constant
+        for node, number in numbers.items()
     )
+
+
+def _numbers(graph: Graph) -> dict[Node, int]:
+    """Number the operations as a reader sees them, without the constants."""
+    moving = [node for node in graph if not node.constant]
+    return {node: number for number, node in enumerate(moving)}
 
 
 def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
@@ -155,7 +163,8 @@ def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
     graph = run.plan.graph
     operations: tuple[int, ...] = ()
     if isinstance(engine, ReplayEngine) and graph is not None:
-        operations = tuple(node.index for node in slice_for(graph, tensor.name).nodes)
+        numbers = _numbers(graph)
+        operations = tuple(numbers[node] for node in slice_for(graph, tensor.name).nodes)
     chunk = engine.chunk if isinstance(engine, ReplayEngine) else 1
     per_parameter = engine.bytes_per_parameter if isinstance(engine, ReplayEngine) else 0
     return TensorPlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,9 +72,7 @@ def _prod(context: Context, node: Node, deltas: Deltas) -> Delta:
     arrange = (0, *[axis + 1 for axis in (*order, *axes)])
     d = xp.transpose(d, arrange).reshape((*lead, -1))
     b = xp.transpose(b, arrange).reshape((*lead, -1))
-    change = xp.zeros(lead)
-    for change in _running_products(xp, b, d):
-        pass
+    change = functools.reduce(lambda _, last: last, _running_products(xp, b, d), xp.zeros(lead))
     if node.params["keepdims"]:
         change = change.reshape((d.shape[0], *node.shape))
     return Delta(change, {})

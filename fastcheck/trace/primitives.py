@@ -84,7 +84,7 @@ def contract_values(
     small = {label: i for i, label in enumerate(dict.fromkeys(labels[0] + labels[1]))}
     left, right, out = ([small[label] for label in group] for group in labels)
     result: NDArray[Any] = np.einsum(a, left, b, right, out, optimize=True)
-    return result
+    return result[()]  # a number where no axis is left, as NumPy gives
 
 
 def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:

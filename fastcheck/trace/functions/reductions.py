@@ -178,7 +178,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _ABSENT, append: Any
 
 
 def _along(function: Any) -> Any:
-    return lambda x, axis: np.asarray(function(x, axis=axis))
+    return lambda x, axis: np.asarray(function(x, axis=axis))[()]
 
 
 def _keeping(function: Any) -> Any:

@@ -67,7 +67,7 @@ _ROUND = discrete_function("round", lambda x, decimals: np.round(x, decimals))
 _FIX = discrete_function("fix", lambda x: np.trunc(x))
 _SINC = opaque_function("sinc", np.sinc)
 _SORTED_BEFORE = discrete_function(
-    "searchsorted", lambda a, v, side: np.asarray(np.searchsorted(a, v, side))
+    "searchsorted", lambda a, v, side: np.asarray(np.searchsorted(a, v, side))[()]
 )
 
 
