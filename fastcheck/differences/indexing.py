@@ -89,7 +89,7 @@ def _expanded(index: tuple[Any, ...], ndim: int) -> list[Any]:
 
 
 def _flag(array: Array) -> Any:
-    raise NotImplementedError(f"indexing with a single {bool(array)} has no rule")
+    raise TypeError(f"an index of a single {bool(array)} should have been refused by the trace")
 
 
 @rule(INDEX, DIAGONAL)
