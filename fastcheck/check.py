@@ -16,7 +16,7 @@ from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor, match_gradients, select_indices
 from fastcheck.report.data import Report, TensorReport
 from fastcheck.report.progress import Progress
-from fastcheck.run import Run, Stopwatch, moving, noting
+from fastcheck.run import ONE_AT_A_TIME, Run, Stopwatch, moving, noting
 from fastcheck.verdict.judge import (
     Judgement,
     judge,
@@ -120,11 +120,11 @@ def check(
     selected = select_indices(tree, select, options.seed)
     if not callable(grads):
         match_gradients(tree, grads)  # say what does not match before any work is done
-    with keep(loss, params, grads) as kept:
+    with ONE_AT_A_TIME, keep(loss, params, grads) as kept:
         run = Run(loss, tree, options, tolerances)
         analytic = _analytic(tree, grads, run)
         judged, written = _judge_all(run, tree, selected, analytic, kept)
-        notes = _notes(tree, run, written)
+        notes = _notes(tree, run, written, kept.left_out)
     return _report(tree, run, judged, options, notes, watch)
 
 
@@ -175,7 +175,7 @@ def numerical_gradient(
         progress=progress,
         seed=seed,
     )
-    with keep(loss, params):
+    with ONE_AT_A_TIME, keep(loss, params):
         run = Run(loss, tree, options, tolerance_for([tensor.dtype for tensor in tree]))
         values = {}
         with Progress(tree.size, "differentiating", enabled=options.progress) as bar:
@@ -255,7 +255,9 @@ def _judge_one(
     return judgement, assignment
 
 
-def _notes(tree: ParamTree, run: Run, written: list[str]) -> tuple[str, ...]:
+def _notes(
+    tree: ParamTree, run: Run, written: list[str], left_out: tuple[str, ...]
+) -> tuple[str, ...]:
     """Say what a reader should know about the whole check."""
     notes = []
     coarse = sorted({tensor.dtype.name for tensor in tree if tensor.dtype.itemsize < 8})
@@ -272,6 +274,11 @@ def _notes(tree: ParamTree, run: Run, written: list[str]) -> tuple[str, ...]:
     if written:
         notes.append(
             f"`loss` wrote into your own arrays ({', '.join(written)}); they were restored."
+        )
+    if left_out:
+        notes.append(
+            f"Too large to be copied, and so not put back if `loss` writes to it: "
+            f"{', '.join(left_out)}."
         )
     return tuple(notes)
 

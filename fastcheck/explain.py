@@ -14,7 +14,7 @@ from fastcheck.engines.replay import ReplayEngine
 from fastcheck.keep import keep
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
-from fastcheck.run import Run, moving
+from fastcheck.run import ONE_AT_A_TIME, Run, moving
 from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.slices import slice_for
 from fastcheck.verdict.steps import exact_step
@@ -117,7 +117,7 @@ def explain(
         progress=False,
         seed=0,
     )
-    with keep(loss, params):
+    with ONE_AT_A_TIME, keep(loss, params):
         run = Run(loss, tree, options, tolerance_for([tensor.dtype for tensor in tree]))
         tensors = tuple(_tensor_plan(run, tensor) for tensor in tree)
     graph = run.plan.graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ from fastcheck.report.progress import Progress
 from fastcheck.verdict.measure import Measurement, Remeasure, measure, second_look
 from fastcheck.verdict.noise import estimate_noise
 from fastcheck.verdict.tolerances import Tolerance
+
+# Tracing and putting things back touch the user's modules and objects: two checks must not do so at
+# the same time. A loss may check a gradient itself.
+ONE_AT_A_TIME = threading.RLock()
 
 
 class Run:
@@ -56,6 +61,8 @@ class Run:
         self.tolerance = tolerance
         self._rng = np.random.default_rng(options.seed)
         self._noise: float | None = None
+        self._shown: float | None = None
+        self._noises: dict[str, float] = {}
         self.loss = LossFunction(loss, tree)
         with noting("`loss` is called as loss(params), with float64 copies of `params`."):
             _refuse_randomness(self.loss)
@@ -73,12 +80,17 @@ class Run:
     def noise(self) -> float:
         """Return σ of the loss, measured the first time that it is asked for."""
         if self._noise is None:
-            plan = self._planner.plan
             measured = estimate_noise(self.loss, self._tree, self._rng)
-            # Nine points need not show the rounding of terms that cancel in the loss.
-            shown = 0.0 if plan.traced is None else jitter_noise(plan.traced, self._rng)
-            self._noise = max(measured, shown, 2.0**-53 * plan.loop.magnitude)
+            self._noise = max(measured, self._rounding())
         return self._noise
+
+    def _rounding(self) -> float:
+        """Return what the trace shows of rounding: a few points need not show terms that cancel."""
+        if self._shown is None:
+            plan = self._planner.plan
+            shown = 0.0 if plan.traced is None else jitter_noise(plan.traced, self._rng)
+            self._shown = max(shown, 2.0**-53 * plan.loop.magnitude)
+        return self._shown
 
     def assign(self, tensor: Tensor) -> Assignment:
         """Choose the engine of a tensor."""
@@ -97,14 +109,24 @@ class Run:
             "step": self.options.step,
             "tolerance": self.tolerance,
             "rng": self._rng,
-            "noise": self._noise_for(assignment.engine),
+            **self._noise_for(assignment.engine, tensor),
         }
         advance = None if progress is None else progress.advance
         first = measure(assignment.engine, tensor, indices, progress=advance, **common)
         return first, second_look(assignment.engine, tensor, indices, first, **common)
 
-    def _noise_for(self, engine: Engine) -> float:
-        return 0.0 if engine.exact else self.noise()
+    def _noise_for(self, engine: Engine, tensor: Tensor) -> dict[str, float]:
+        """Return σ of the loss when this tensor is moved, and the largest of any tensor."""
+        if engine.exact or not tensor.size:
+            return {"noise": 0.0, "stairs": 0.0}
+        if not self._noises:
+            self._noises = {
+                t.name: estimate_noise(self.loss, self._tree, self._rng, t.name)
+                for t in self._tree
+                if t.size
+            }
+        noise = max(self._noises[tensor.name], self._rounding())
+        return {"noise": noise, "stairs": max(self._noises.values())}
 
 
 def _refuse_randomness(loss: LossFunction) -> None:

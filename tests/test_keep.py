@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import random
+import tracemalloc
 from collections import OrderedDict, deque
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from fastcheck.errors import FastcheckError
-from fastcheck.keep import arrays, bindings, keep
+from fastcheck.keep import arrays, bindings, contents, keep
 
 COUNT = 0
 CACHE: dict[str, Any] = {}
@@ -397,27 +398,272 @@ def test_an_array_that_shares_memory_with_params_is_kept_whole() -> None:
     assert flat.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_contents_of_other_arrays_are_not_copied() -> None:
-    scratch = np.zeros(3)
+def holder(held: Any) -> Any:
+    """A loss that holds something in its closure."""
+    return lambda params: held
+
+
+RUNNING = np.zeros(3)
+
+
+def write_running(params: Any) -> float:
+    RUNNING[:] = 1
+    return 0.0
+
+
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt, SystemExit])
+def test_a_buffer_in_a_closure_attribute_or_global_comes_back(error: Any) -> None:
+    running, net = np.zeros(3), SimpleNamespace(X=np.ones(2, np.float32), mask=np.ones(2, bool))
 
     def loss(params: Any) -> float:
-        scratch[0] = 1
+        running[:] = 0.9 * running + 0.1
+        net.X *= 2
+        net.mask[0] = False
+        return write_running(params)
+
+    expectation = pytest.raises(error) if error else contextlib.nullcontext()
+    with expectation, keep(loss, np.ones(2)) as kept:
+        loss(None)
+        assert kept.left_out == ()
+        if error:
+            raise error
+    assert running.tolist() == RUNNING.tolist() == [0, 0, 0]
+    assert net.X.tolist() == [1, 1]
+    assert net.mask.tolist() == [True, True]
+
+
+def test_an_object_array_comes_back_with_what_its_elements_hold() -> None:
+    inner = np.zeros(2)
+    ragged = np.array([inner, None], dtype=object)
+    with keep(holder(ragged), np.ones(1)):
+        inner[:] = 1
+        ragged[0] = 3
+    assert ragged[0] is inner
+    assert inner.tolist() == [0, 0]
+
+
+def test_only_what_changed_is_written_back(monkeypatch: Any) -> None:
+    written = []
+    real = arrays.ArrayContents._write
+
+    def write(self: Any) -> None:
+        written.append(self._array)
+        real(self)
+
+    monkeypatch.setattr(arrays.ArrayContents, "_write", write)
+    first, second = np.zeros(2), np.zeros(3)
+    with keep(holder([first, second]), np.ones(1)):
+        second[0] = 1
+    assert [array is second for array in written] == [True]
+
+
+def test_a_read_only_array_that_a_loss_reads_is_not_copied() -> None:
+    data = np.zeros(3)
+    data.flags.writeable = False
+    with keep(holder(data), np.ones(1)):
+        data.flags.writeable = True
+        data[0] = 1
+    assert data[0] == 1
+
+
+def test_what_a_read_only_view_views_comes_back() -> None:
+    data = np.zeros(3)
+    view = np.broadcast_to(data, (5, 3))
+    with keep(holder(view), np.ones(1)):
+        data[0] = 1
+    assert view.sum() == 0
+
+
+def test_a_data_set_beyond_the_limit_is_left_out_without_a_copy_and_said() -> None:
+    data, buffer = np.zeros((60_000, 784)), np.zeros(3)
+    tracemalloc.start()
+    try:
+        with keep(holder([data, buffer]), np.ones(1)) as kept:
+            data[0] = buffer[0] = 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert kept.left_out == ("the contents of 1 array of 376 MB",)
+    assert peak < 2**20
+    assert buffer[0] == 0
+    assert data[0, 0] == 1
+
+
+@pytest.fixture
+def limit_of_1000_bytes(monkeypatch: Any) -> None:
+    monkeypatch.setattr(contents, "_MOST_BYTES", 1000)
+
+
+@pytest.mark.usefixtures("limit_of_1000_bytes")
+def test_the_smallest_arrays_are_kept_and_the_others_counted() -> None:
+    held = [np.zeros(size) for size in (1_000_000, 100, 10, 1_000_000)]
+    with keep(holder(held), np.ones(1)) as kept:
+        for array in held:
+            array[0] = 1
+    assert [array[0] for array in held] == [1, 0, 0, 1]
+    assert kept.left_out == ("the contents of 2 arrays of 16 MB in all",)
+
+
+@pytest.mark.usefixtures("limit_of_1000_bytes")
+def test_an_array_and_its_batches_count_once() -> None:
+    data = np.zeros(120)
+    held = [data, *np.split(data, 4)]
+    with keep(holder(held), np.ones(1)) as kept:
+        data[:] = 1
+    assert kept.left_out == ()
+    assert data.sum() == 0
+
+
+@pytest.mark.usefixtures("limit_of_1000_bytes")
+def test_a_small_view_of_an_array_beyond_the_limit_comes_back() -> None:
+    data = np.zeros(200)
+    with keep(holder([data, data[:3]]), np.ones(1)) as kept:
+        data[:] = 1
+    assert data[:4].tolist() == [0, 0, 0, 1]
+    assert len(kept.left_out) == 1
+
+
+@pytest.mark.usefixtures("limit_of_1000_bytes")
+def test_what_shares_memory_with_params_is_kept_at_any_size() -> None:
+    flat = np.zeros(500)
+    with keep(holder(flat), flat[:4]) as kept:
+        flat[:] = 1
+    assert flat.sum() == 0
+    assert kept.left_out == ()
+
+
+def nested(levels: int) -> tuple[list[Any], list[Any]]:
+    """The outermost and the innermost of lists in lists."""
+    inner: list[Any] = []
+    outer = inner
+    for _ in range(levels - 1):
+        outer = [outer]
+    return outer, inner
+
+
+def test_depth_ends_at_sixteen_and_that_is_said() -> None:
+    outer, inner = nested(16)
+    with keep(holder(outer), np.ones(2)) as kept:
+        inner.append(1)
+    assert inner == []
+    assert kept.left_out == ()
+    outer, inner = nested(17)
+    with keep(holder(outer), np.ones(2)) as kept:
+        inner.append(1)
+    assert inner == [1]
+    assert kept.left_out == ("what lies more than 16 levels deep",)
+
+
+def test_layers_of_a_net_of_a_model_of_a_trainer_come_back() -> None:
+    net = Net()
+    W, layer = net.W, net.layers[0]
+    trainer = SimpleNamespace(model=SimpleNamespace(net=SimpleNamespace(inner=net)))
+    with keep(holder(trainer), W):
+        layer.W = 0
+    assert layer.W is W
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        list(range(12_000)),
+        [[i] for i in range(12_000)],
+        [[i] for i in range(110_000)],
+        {i: (i, [i]) for i in range(60_000)},
+    ],
+)
+def test_long_data_does_not_crowd_out_attributes(data: Any) -> None:
+    net = SimpleNamespace(data=data, layers=[SimpleNamespace(last="mine")])
+    with keep(holder(net), np.ones(2)):
+        net.layers[0].last = None
+    assert net.layers[0].last == "mine"
+
+
+def test_numbers_and_strings_do_not_count_as_objects() -> None:
+    numbers = [*range(150_000), *map(str, range(150_000)), None]
+    with keep(holder(numbers), np.ones(2)) as kept:
+        numbers[7] = 0
+    assert numbers[7] == 7
+    assert kept.left_out == ()
+
+
+def test_objects_beyond_the_limit_are_said() -> None:
+    with keep(holder([[i] for i in range(100_001)]), np.ones(2)) as kept:
+        pass
+    assert kept.left_out == ("what lies beyond the first 100,000 objects",)
+
+
+class Counted:
+    n = 0
+    log: list[int] = []  # noqa: RUF012
+
+    def loss(self, params: Any) -> float:
+        Counted.n += 1
+        type(self).m = 1  # type: ignore[attr-defined]
+        self.log.append(1)
         return 0.0
 
-    with keep(loss, np.ones(2)):
+
+class Derived(Counted):
+    pass
+
+
+def write_counted(params: Any) -> float:
+    Counted.n += 1
+    return 0.0
+
+
+@pytest.mark.parametrize("loss", [Counted().loss, Derived().loss, write_counted])
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_class_attributes_come_back(loss: Any, error: Any) -> None:
+    expectation = pytest.raises(error) if error else contextlib.nullcontext()
+    with expectation, keep(loss, np.ones(2)):
         loss(None)
-    assert scratch[0] == 1
+        if error:
+            raise error
+    assert Counted.n == 0
+    assert Counted.log == []
+    assert not hasattr(Derived, "m")
+    assert "n" not in vars(Derived)
 
 
-def test_depth_ends_at_four() -> None:
-    fifth: list[Any] = []
-    fourth: list[Any] = [fifth]
-    first = [[[fourth]]]
-    with keep(lambda params: first, np.ones(2)):
-        fourth.append(1)
-        fifth.append(1)
-    assert fourth == [fifth]
-    assert fifth == [1]
+def test_a_deleted_class_attribute_comes_back() -> None:
+    class Config:
+        rate = 1
+
+    with keep(holder(Config), np.ones(2)):
+        del Config.rate
+    assert Config.rate == 1
+
+
+def test_a_metaclass_does_not_see_the_putting_back() -> None:
+    class Sealed(type):
+        def __setattr__(cls, name: str, value: object) -> None:
+            raise TypeError("sealed")
+
+    class Config(metaclass=Sealed):
+        rate = 1
+
+    with keep(holder(Config), np.ones(2)):
+        type.__setattr__(Config, "rate", 2)
+    assert Config.rate == 1
+
+
+def test_methods_that_replace_each_other_are_left_alone() -> None:
+    class Config:
+        def rate(self) -> int:
+            return 1
+
+    with keep(holder(Config), np.ones(2)):
+        Config.rate = lambda self: 2  # type: ignore[method-assign]
+    assert Config().rate() == 2
+
+
+def test_the_state_of_fastcheck_itself_is_left_alone() -> None:
+    error = FastcheckError("x")
+    with keep(holder(error), np.ones(2)):
+        error.hint = 1  # type: ignore[attr-defined]
+    assert error.hint == 1  # type: ignore[attr-defined]
 
 
 def test_an_object_graph_with_cycles_and_a_large_list_is_no_trouble() -> None:

@@ -78,8 +78,8 @@ class NaiveSample:
     seconds
         How long these took.
     extrapolated
-        Seconds for all: the median over the timed ones times their number, so that one slow
-        moment of the machine does not count against the loop.
+        Seconds for all: the fastest of the timed ones times their number, so that slow moments of
+        the machine do not count against the loop.
     """
 
     parameters: int
@@ -107,5 +107,5 @@ def time_naive(
         taken.append(time.perf_counter() - start)
         if sum(taken) > budget:
             break
-    extrapolated = float(np.median(taken)) * vector.size
+    extrapolated = min(taken) * vector.size
     return NaiveSample(vector.size, len(taken), sum(taken), extrapolated)

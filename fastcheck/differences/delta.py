@@ -60,9 +60,6 @@ class Delta:
     values: Array
     pins: Pins
 
-    def with_values(self, values: Array) -> Delta:
-        return Delta(values, self.pins)
-
 
 def unpin(xp: Any, delta: Delta, shape: Shape, axes: Any = None) -> Delta:
     """Write out pinned axes (all of them, or those in `axes`), zero but where the pin was."""

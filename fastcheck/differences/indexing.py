@@ -18,6 +18,10 @@ from fastcheck.trace.primitives import ACCUMULATE_AT, DIAGONAL, INDEX, WRITE
 Shape = tuple[int, ...]
 
 
+_GAP = "gap"
+"""Where an ellipsis was."""
+
+
 @dataclass(frozen=True)
 class Normal:
     """An index in normal form: one entry an axis of the array, and where each result axis is from.
@@ -42,6 +46,8 @@ def normal_form(index: Any, ndim: int) -> Normal:
     has_arrays = any(isinstance(part, np.ndarray) for part in parts)
     axis = 0
     for place, part in enumerate(parts):
+        if part is _GAP:
+            continue
         if part is None:
             result.append("new")
             continue
@@ -84,7 +90,8 @@ def _expanded(index: tuple[Any, ...], ndim: int) -> list[Any]:
     rest = [slice(None)] * (ndim - used)
     for place, part in enumerate(parts):
         if part is Ellipsis:
-            return [*parts[:place], *rest, *parts[place + 1 :]]
+            # Index arrays on its two sides stand apart even where it stands for no axis.
+            return [*parts[:place], _GAP, *rest, *parts[place + 1 :]]
     return parts + rest
 
 

@@ -15,7 +15,26 @@ import numpy as np
 from fastcheck.differences.delta import Array, Shape
 
 _SMALLEST = 16 * 1024  # bytes; below this malloc is quick
-_ONLY_THE_POOL = 3  # its list, the loop variable, and getrefcount's own argument
+
+
+def _references(buffers: list[Array]) -> list[int]:
+    """Return how many references each buffer has, those of this loop included."""
+    return [sys.getrefcount(buffer) for buffer in buffers]
+
+
+def _count_unused() -> int | None:
+    """Return what `_references` says of a buffer that only a list holds; None if it cannot tell.
+
+    Interpreters differ in how many references a loop holds, so it is measured.
+    """
+    buffers = [np.empty(1)]
+    (unused,) = _references(buffers)
+    view = buffers[0].reshape(1, 1)
+    (viewed,) = _references(buffers)
+    return unused if view.base is buffers[0] and viewed == unused + 1 else None
+
+
+_UNUSED = _count_unused()
 
 
 class Pool:
@@ -31,11 +50,11 @@ class Pool:
     def empty(self, shape: Shape) -> Array:
         """Return an uninitialised float64 array."""
         size = math.prod(shape)
-        if self._xp is not np or size * 8 < _SMALLEST:
+        if self._xp is not np or size * 8 < _SMALLEST or _UNUSED is None:
             return self._xp.empty(shape)
         buffers = self._buffers.setdefault(size, [])
-        for buffer in buffers:
-            if sys.getrefcount(buffer) == _ONLY_THE_POOL:
+        for buffer, references in zip(buffers, _references(buffers), strict=True):
+            if references == _UNUSED:
                 return buffer.reshape(shape)
         buffer = np.empty(size)
         buffers.append(buffer)

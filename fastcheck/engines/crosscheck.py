@@ -19,8 +19,7 @@ from fastcheck.params import ParamTree, Tensor
 
 _ELEMENTS = 3
 _STEP = 2.0**-8
-# A trace that misses something is off by far more; a forward pass that cancels may lose this much.
-_RELATIVE = 1e-5
+_RELATIVE = 1e-9
 _NOISE = 32.0
 
 Noise = Callable[[], float]

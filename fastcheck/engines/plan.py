@@ -17,7 +17,7 @@ from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.engines.rounding import rounding_of, term_size
-from fastcheck.errors import InputError
+from fastcheck.errors import FastcheckError, InputError
 from fastcheck.keep import keep
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph
@@ -108,7 +108,7 @@ class Planner:
             with keep(self._loss.function, None):
                 graph = trace(self._loss.function, self._tree)
             self._compare_loss(graph)
-            self.plan.graph, self.plan.traced = simplify(graph), graph
+            self.plan.graph, self.plan.traced = _simplified(graph), graph
             self.plan.loop.magnitude = self._term_size(self.plan.graph)
         except Untraceable as refusal:
             self.plan.refusal = str(refusal)
@@ -120,17 +120,25 @@ class Planner:
         """Choose the engine of one tensor and cross-check it."""
         if self.plan.graph is None:
             return self._remember(tensor, self.plan.loop, self.plan.refusal)
-        escaped = escaped_number(self.plan.graph, tensor.name)
-        if escaped is None:
-            replay = self._replay(self.plan.graph, tensor)
-            escaped = disagreement(
-                replay, self.plan.loop, self._loss, self._tree, tensor, self._noise, self._rng
-            )
-            if escaped is None:
-                return self._remember(tensor, replay, "traced, and cross-checked against `loss`")
-            escaped = f"the cross-check failed: {escaped}"
-        self._insist(escaped)
-        return self._remember(tensor, self.plan.loop, escaped)
+        obstacle = escaped_number(self.plan.graph, tensor.name)
+        if obstacle is None:
+            try:
+                replay = self._replay(self.plan.graph, tensor)
+                obstacle = self._disagreement(replay, tensor)
+            except FastcheckError:
+                raise
+            except Exception as fault:
+                obstacle = f"replaying it is not possible ({type(fault).__name__}: {fault})"
+        if obstacle is None:
+            return self._remember(tensor, replay, "traced, and cross-checked against `loss`")
+        self._insist(obstacle)
+        return self._remember(tensor, self.plan.loop, obstacle)
+
+    def _disagreement(self, replay: ReplayEngine, tensor: Tensor) -> str | None:
+        found = disagreement(
+            replay, self.plan.loop, self._loss, self._tree, tensor, self._noise, self._rng
+        )
+        return None if found is None else f"the cross-check failed: {found}"
 
     def _remember(self, tensor: Tensor, engine: Engine, reason: str) -> Assignment:
         assignment = Assignment(engine, reason)
@@ -172,6 +180,14 @@ class Planner:
                 f"`engine` is 'replay', but the loss cannot be replayed: {why}. "
                 "Use engine='auto', which falls back to the loop engine and says so."
             )
+
+
+def _simplified(graph: Graph) -> Graph:
+    """Simplify a graph; what the rewriting trips over is replayed as it was written."""
+    try:
+        return simplify(graph)
+    except Exception:
+        return graph
 
 
 def escaped_number(graph: Graph, tensor: str) -> str | None:

@@ -34,6 +34,7 @@ from fastcheck.trace.primitives import (
 _ROUNDINGS = 64 * 2.0**-53
 _JITTER = 4 * 2.0**-53
 _DRAWS = 4
+_MOST = 1e-4
 _DEEPEST = 64
 _ADDING: tuple[Primitive, ...] = (
     SUM,
@@ -79,13 +80,19 @@ def jitter_noise(graph: Graph, rng: np.random.Generator) -> float:
     rounding might. A difference that cancels (1 − p with p near 1, then a logarithm) shows its loss
     of digits here, where the loss itself may look smooth for want of points nearby.
     """
-    moved = [_jittered(graph, rng) for _ in range(_DRAWS)]
     assert graph.output is not None
-    gaps = [abs(loss - float(graph.output.value)) for loss in moved]
-    return max((gap for gap in gaps if np.isfinite(gap)), default=0.0)
+    base = float(graph.output.value)
+    moved = [_jittered(graph, rng) for _ in range(_DRAWS)]
+    gaps = [abs(loss - base) for loss in moved if loss is not None and np.isfinite(loss)]
+    # More than this is no rounding: the loss itself would be meaningless.
+    return min(max(gaps, default=0.0), _MOST * term_size(graph.output))
 
 
-def _jittered(graph: Graph, rng: np.random.Generator) -> float:
+def _jittered(graph: Graph, rng: np.random.Generator) -> float | None:
+    """Return the loss with jittered roundings; None where a comparison or step came out otherwise.
+
+    A jump is no rounding, and must not excuse a trace that misses something.
+    """
     assert graph.output is not None
     known: dict[Node, Any] = {}
     with np.errstate(all="ignore"):
@@ -96,6 +103,8 @@ def _jittered(graph: Graph, rng: np.random.Generator) -> float:
             value = node.primitive.evaluate(*operands, **node.params)
             if value.dtype.kind == "f" and node.primitive not in _EXACT:
                 value = value * (1.0 + _JITTER * rng.uniform(-1.0, 1.0, value.shape))
+            if node.primitive.discrete and not np.array_equal(value, node.value):
+                return None
             known[node] = value
     return float(np.reshape(known.get(graph.output, graph.output.value), ()))
 

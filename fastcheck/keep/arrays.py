@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,11 @@ def snapshots_of_array(array: _Array) -> list[ArrayContents]:
     return [ArrayContents(each) for each in (source, array) if each is not None]
 
 
+def writeable_part(array: _Array) -> _Array | None:
+    """The array, or what a read-only view views; None where nobody can write to either."""
+    return array if array.flags.writeable else _writeable_source(array)
+
+
 def _writeable_source(array: _Array) -> _Array | None:
     base: Any = array
     while isinstance(base, np.ndarray) and not base.flags.writeable:
@@ -56,7 +62,7 @@ def _writeable_source(array: _Array) -> _Array | None:
 def _same_bits(a: _Array, b: _Array) -> bool:
     """Equality that tells 0.0 from -0.0, and one NaN from another."""
     if a.dtype.hasobject:
-        return all(x is y for x, y in zip(a.flat, b.flat, strict=True))
+        return all(map(is_, a.flat, b.flat))
     unsigned = _UNSIGNED.get(a.dtype.itemsize)
     if unsigned is None:
         return a.tobytes() == b.tobytes()

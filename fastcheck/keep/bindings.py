@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from operator import is_
 from types import CellType, MemberDescriptorType
 from typing import Any, Protocol
 
@@ -26,15 +27,17 @@ class DictItems:
         self._saved = list(self._base.items(target))
 
     def restore(self) -> None:
-        now = list(self._base.items(self._target))
-        if _identical([part for item in now for part in item], self._parts()):
+        if self._is_as_saved():
             return
         self._base.clear(self._target)
         for key, value in self._saved:
             self._base.__setitem__(self._target, key, value)
 
-    def _parts(self) -> list[Any]:
-        return [part for item in self._saved for part in item]
+    def _is_as_saved(self) -> bool:
+        keys, values = self._base.keys(self._target), self._base.values(self._target)
+        saved_keys = [key for key, _ in self._saved]
+        saved_values = [value for _, value in self._saved]
+        return _identical(keys, saved_keys) and _identical(values, saved_values)
 
 
 class Elements:
@@ -69,7 +72,7 @@ class InstanceDict:
 
 
 class ClassAttributes:
-    """The attributes of a class, for a loss that is a class method."""
+    """The plain data among the attributes of a class: `Net.calls += 1` binds a new number."""
 
     def __init__(self, owner: type) -> None:
         self._owner = owner
@@ -77,11 +80,19 @@ class ClassAttributes:
 
     def restore(self) -> None:
         now = dict(vars(self._owner))
-        for name in now.keys() - self._saved.keys():
+        for name in self._saved | now:
+            if not _is_dunder(name):
+                self._restore(name, now.get(name, _ABSENT), self._saved.get(name, _ABSENT))
+
+    def _restore(self, name: str, now: Any, saved: Any) -> None:
+        # Methods and descriptors that give way to each other are code, not state.
+        if now is saved or not (_is_plain(now) or _is_plain(saved)):
+            return
+        # The base class's own methods: a metaclass may do more than bind a name.
+        if saved is _ABSENT:
             type.__delattr__(self._owner, name)
-        for name, value in self._saved.items():
-            if now.get(name, _ABSENT) is not value:
-                type.__setattr__(self._owner, name, value)
+        else:
+            type.__setattr__(self._owner, name, saved)
 
 
 class Slot:
@@ -158,6 +169,15 @@ class GlobalVariable:
             self._namespace[self._name] = self._saved
 
 
+def _is_dunder(name: str) -> bool:
+    """Python's own, such as `__dict__`, or its caches, such as `__slotnames__`."""
+    return name.startswith("__") and name.endswith("__")
+
+
+def _is_plain(value: Any) -> bool:
+    return value is not _ABSENT and not hasattr(type(value), "__get__")
+
+
 def _identical(now: Iterable[Any], saved: list[Any]) -> bool:
     now = list(now)
-    return len(now) == len(saved) and all(a is b for a, b in zip(now, saved, strict=True))
+    return len(now) == len(saved) and all(map(is_, now, saved))

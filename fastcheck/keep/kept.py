@@ -11,8 +11,9 @@ import numpy as np
 from fastcheck.errors import FastcheckError
 from fastcheck.keep.arrays import ArrayContents, snapshots_of_array
 from fastcheck.keep.bindings import Snapshot
+from fastcheck.keep.contents import snapshots_of_contents
 from fastcheck.keep.random_states import snapshots_of_global_random_states
-from fastcheck.keep.reach import snapshots_of_reach
+from fastcheck.keep.reach import find_reach
 from fastcheck.params.nesting import tensor_name, walk
 
 
@@ -43,15 +44,26 @@ def keep(loss: object, params: object, grads: object = None) -> Kept:
 class Kept:
     """What was on entry, and how to get back to it.
 
-    Kept bit for bit: the contents of all arrays in `params` and `grads`, and of arrays that the
-    functions reach and that share memory with `params`. Kept by identity: attributes, closure
-    variables, module globals that the functions name, and the entries of dicts, lists, sets and
-    deques found there, down to four levels. The states of NumPy's and Python's global random
-    numbers, and of generators found on the way, are kept too.
+    Kept bit for bit: the contents of all arrays in `params` and `grads`, and of the arrays that
+    the functions reach. Kept by identity: attributes of objects and of the user's classes,
+    closure variables, module globals that the functions name, and the entries of dicts, lists,
+    sets and deques found there. The states of NumPy's and Python's global random numbers, and of
+    generators found on the way, are kept too.
 
-    Not kept: the contents of other arrays, what library code holds for itself, positions of
-    files and iterators.
+    There are limits: 16 levels deep, 100,000 objects (plain numbers and strings do not count),
+    and 256 MiB of arrays other than `params` and `grads`, the smallest first.
+
+    Not kept: what library code holds for itself, attributes of modules (`module.name = ...`),
+    positions of files and iterators.
+
+    Attributes
+    ----------
+    left_out
+        What the limits left out, in words, such as "the contents of 1 array of 376 MB"; empty
+        if nothing was.
     """
+
+    left_out: tuple[str, ...] = ()
 
     def __init__(self, loss: object, params: object, grads: object = None) -> None:
         self._loss = loss
@@ -67,9 +79,18 @@ class Kept:
         arrays = [array for _, array in (*params, *gradients)]
         roots = [self._loss, self._grads, self._params]
         contents = [snapshot for array in arrays for snapshot in snapshots_of_array(array)]
-        bindings = snapshots_of_reach(roots, [array for _, array in params])
+        reach = find_reach(roots)
+        copied = {id(array) for array in arrays}
+        others = [array for array in reach.arrays if id(array) not in copied]
+        buffers, too_large = snapshots_of_contents(others, [array for _, array in params])
+        self.left_out = (*too_large, *reach.left_out)
         # Random states last: nothing that is put back before them may draw from them.
-        self._snapshots = [*contents, *bindings, *snapshots_of_global_random_states()]
+        self._snapshots = [
+            *contents,
+            *buffers,
+            *reach.snapshots,
+            *snapshots_of_global_random_states(),
+        ]
         return self
 
     def __exit__(

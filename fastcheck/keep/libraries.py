@@ -13,6 +13,16 @@ def top_package(module: str | None) -> str:
     return (module or "").partition(".")[0]
 
 
+def is_machinery(module: str | None) -> bool:
+    """Whether a module is fastcheck's own: its state during a check is not the user's.
+
+    Its example problems are as good as the user's.
+    """
+    own = top_package(__name__)
+    inside = module == own or (module or "").startswith(f"{own}.")
+    return inside and not (module or "").startswith(f"{own}.problems")
+
+
 def is_library(package: str) -> bool:
     """Whether a top-level package is built in, of the standard library, or installed.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from types import (
+    BuiltinFunctionType,
     CodeType,
     FunctionType,
     MemberDescriptorType,
@@ -19,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.keep.arrays import snapshots_of_array
 from fastcheck.keep.bindings import (
     ClassAttributes,
     ClosureVariable,
@@ -30,98 +30,130 @@ from fastcheck.keep.bindings import (
     Slot,
     Snapshot,
 )
-from fastcheck.keep.libraries import is_library, top_package
+from fastcheck.keep.libraries import is_library, is_machinery, top_package
 from fastcheck.keep.random_states import snapshot_of_generator
 
-_DEEPEST = 4
-_MOST_OBJECTS = 10_000
-_ATOMS = (int, float, complex, str, bytes, type(None), np.generic, CodeType, ModuleType)
-_CODE = (FunctionType, MethodType, partial, staticmethod, classmethod, property)
+_DEEPEST = 16
+_MOST_OBJECTS = 100_000
+_LONG = 1000
+"""The elements of longer containers come last: rows of data must not crowd out the layers."""
+
+_Array = np.ndarray[Any, Any]
+_ATOMS = (
+    *(int, float, complex, str, bytes, type(None), range, slice),
+    *(np.generic, np.dtype, np.ufunc, CodeType, ModuleType, BuiltinFunctionType),
+)
+_BARE = frozenset((dict, list, set, tuple, frozenset, deque, np.ndarray))  # without attributes
+_CODE = (FunctionType, MethodType, partial, staticmethod, classmethod, property, type)
 
 
-def snapshots_of_reach(
-    roots: Sequence[object], parameters: Sequence[np.ndarray[Any, Any]]
-) -> list[Snapshot]:
-    """Snapshots of all that can be reached from `roots` and written, nearest first.
+@dataclass(frozen=True)
+class Reach:
+    """All that can be reached and written, and in words what the limits left out."""
 
-    Parameters
-    ----------
-    roots
-        The user's functions and containers.
-    parameters
-        The contents of arrays are kept only where they share memory with one of these.
-    """
-    search = _Search(parameters, {_package_of_code(root) for root in roots} - {None})
-    return search.run(roots)
+    snapshots: list[Snapshot]
+    arrays: list[_Array]
+    left_out: tuple[str, ...]
+
+
+def find_reach(roots: Sequence[object]) -> Reach:
+    """Search what can be reached from the user's functions and containers, nearest first."""
+    return _Search({_package_of_code(root) for root in roots} - {None}).run(roots)
 
 
 class _Search:
     """A breadth-first walk over objects. Functions cost no depth, what they hold does."""
 
-    def __init__(
-        self, parameters: Sequence[np.ndarray[Any, Any]], packages: set[str | None]
-    ) -> None:
-        self._parameters = parameters
+    def __init__(self, packages: set[str | None]) -> None:
         self._packages = packages
         self._library: dict[str, bool] = {}
         self._seen: dict[int, object] = {}  # The objects too, so that no id is used again.
         self._globals: set[tuple[int, str]] = set()
         self._snapshots: list[Snapshot] = []
+        self._arrays: list[_Array] = []
+        self._near: deque[tuple[Any, int]] = deque()
+        self._last: deque[tuple[Any, int]] = deque()
+        self._too_deep: dict[int, object] = {}
+        self._too_many = False
 
-    def run(self, roots: Sequence[object]) -> list[Snapshot]:
-        queue: deque[tuple[Any, int]] = deque((root, 0) for root in roots)
-        while queue and len(self._seen) < _MOST_OBJECTS:
-            value, depth = queue.popleft()
-            if isinstance(value, _ATOMS) or id(value) in self._seen:
+    def run(self, roots: Sequence[object]) -> Reach:
+        self._queue(roots, depth=-1)
+        while waiting := self._near or self._last:
+            value, depth = waiting.popleft()
+            if id(value) in self._seen:
                 continue
+            if len(self._seen) >= _MOST_OBJECTS:
+                self._too_many = True
+                break
             self._seen[id(value)] = value
-            for found in self._visit(value):
-                if isinstance(found, _CODE):
-                    queue.appendleft((found, depth))
-                elif depth < _DEEPEST:
-                    queue.append((found, depth + 1))
-        return self._snapshots
+            self._queue(self._visit(value), depth)
+        return Reach(self._snapshots, self._arrays, self._left_out())
+
+    def _queue(self, found: Iterable[Any], depth: int) -> None:
+        """Put off what was found at `depth`; numbers and strings hold nothing to look at."""
+        objects = [each for each in found if not isinstance(each, _ATOMS)]
+        if len(objects) > _MOST_OBJECTS:
+            self._too_many = True
+            del objects[_MOST_OBJECTS:]
+        waiting = self._last if len(objects) > _LONG else self._near
+        for each in objects:
+            if isinstance(each, _CODE):
+                self._near.appendleft((each, max(depth, 0)))
+            elif depth < _DEEPEST:
+                waiting.append((each, depth + 1))
+            else:
+                self._too_deep[id(each)] = each
+
+    def _left_out(self) -> tuple[str, ...]:
+        words = []
+        if self._too_many:
+            words.append(f"what lies beyond the first {_MOST_OBJECTS:,} objects")
+        if self._too_deep.keys() - self._seen.keys():
+            words.append(f"what lies more than {_DEEPEST} levels deep")
+        return tuple(words)
 
     def _visit(self, value: Any) -> Iterable[Any]:
         """Take the snapshots that `value` needs; return what to look at next."""
-        if (state := snapshot_of_generator(value)) is not None:
-            self._snapshots.append(state)
-            return ()
         if isinstance(value, np.ndarray):
             return self._visit_array(value)
         if isinstance(value, _CODE):
             return self._visit_code(value)
         if isinstance(value, dict):
             self._snapshots.append(DictItems(value))
-            return [*islice(dict.values(value), _MOST_OBJECTS), *self._visit_instance(value)]
+            return [*dict.values(value), *self._visit_instance(value)]
         if isinstance(value, list | set | deque):
             self._snapshots.append(Elements(value))
-            return [*islice(value, _MOST_OBJECTS), *self._visit_instance(value)]
+            return [*value, *self._visit_instance(value)]
         if isinstance(value, tuple | frozenset):
-            return list(islice(value, _MOST_OBJECTS))
+            return [*value, *self._visit_instance(value)]
+        if (state := snapshot_of_generator(value)) is not None:
+            self._snapshots.append(state)
+            return ()
         return self._visit_instance(value)
 
     def _visit_array(self, array: np.ndarray[Any, Any]) -> Iterable[Any]:
-        if any(np.may_share_memory(array, parameter) for parameter in self._parameters):
-            self._snapshots.extend(snapshots_of_array(array))
-        return ()
+        self._arrays.append(array)
+        elements = array.flat if array.dtype == object else ()
+        return [*elements, *self._visit_instance(array)]
 
     def _visit_code(self, code: Any) -> Iterable[Any]:
         if isinstance(code, FunctionType):
             return self._visit_function(code)
         if isinstance(code, MethodType):
-            return [code.__func__, *self._visit_bound(code.__self__)]
+            return [code.__func__, code.__self__]
         if isinstance(code, partial):
             return [code.func, *code.args, *self._values_of(code.keywords)]
+        if isinstance(code, type):
+            return self._visit_class(code)
         if isinstance(code, property):
             return [code.fget, code.fset]
         return [code.__func__]
 
-    def _visit_bound(self, owner: Any) -> Iterable[Any]:
-        if not isinstance(owner, type):
-            return [owner]
+    def _visit_class(self, owner: type) -> Iterable[Any]:
+        if self._is_library(owner.__module__):
+            return ()
         self._snapshots.append(ClassAttributes(owner))
-        return list(vars(owner).values())
+        return [*vars(owner).values(), *owner.__bases__]
 
     def _visit_function(self, function: FunctionType) -> Iterable[Any]:
         cells = [ClosureVariable(cell) for cell in function.__closure__ or ()]
@@ -149,7 +181,7 @@ class _Search:
 
     def _visit_instance(self, value: Any) -> Iterable[Any]:
         kind = type(value)
-        if isinstance(value, type):
+        if kind in _BARE:
             return ()
         if kind is not SimpleNamespace and self._is_library(kind.__module__):
             return _wrapped_functions(value) if callable(value) else ()
@@ -160,22 +192,17 @@ class _Search:
         if (attributes := _instance_dict(value)) is not None:
             self._snapshots.append(InstanceDict(value))
             found += list(attributes.values())
-        return [*found, *self._methods(kind)]
+        return [*found, kind]
 
     def _slots(self, value: object) -> Iterator[Slot]:
-        for member in self._members_of_classes(type(value)):
+        classes = (kind for kind in type(value).__mro__ if not self._is_library(kind.__module__))
+        for member in (member for kind in classes for member in vars(kind).values()):
             if isinstance(member, MemberDescriptorType):
                 yield Slot(value, member)
 
-    def _methods(self, kind: type) -> list[Any]:
-        return [member for member in self._members_of_classes(kind) if isinstance(member, _CODE)]
-
-    def _members_of_classes(self, kind: type) -> Iterator[Any]:
-        for base in kind.__mro__:
-            if not self._is_library(base.__module__):
-                yield from vars(base).values()
-
     def _is_library(self, module: str | None) -> bool:
+        if is_machinery(module):
+            return True
         package = top_package(module)
         if package in self._packages:
             return False

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 
 from fastcheck.report.data import Report, TensorReport, Verdict, Worst
 from fastcheck.report.figures import count, duration, ratio, scientific, telling_digits
@@ -17,6 +18,8 @@ _EXPECTED_ENGINES = ("replay", "fused")
 _FOOTNOTE = (
     "relative error: ‖a−n‖ / (‖a‖+‖n‖) · resolution: the least relative error this check could see"
 )
+# A line of the user's file is no figure: it is where to look.
+_FIGURE = re.compile(r"(?<![\w:.])-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*:\d)\b|\b(?:nan|inf)\b")
 _DIFFERENCES = {"central": "central differences", "forward": "forward differences"}
 
 
@@ -128,7 +131,7 @@ def _notes(report: Report, paint: Paint, width: int) -> list[str]:
     tensors = tuple(report.tensors.values())
     said = [note for note in dict.fromkeys(report.notes) if note.strip()]
     said += _grouped(report, ((t.name, f": {note}") for t in tensors for note in _tensor_notes(t)))
-    said += _grouped(report, ((t.name, _engine_note(t)) for t in tensors))
+    said += _grouped(report, ((t.name, _engine_note(t)) for t in tensors), _alike)
     lines = [line for note in said for line in wrap(note, width, _INDENT, _INDENT * 2)]
     return [paint.bold("Notes"), *lines] if lines else []
 
@@ -153,13 +156,30 @@ def _engine_note(tensor: TensorReport) -> str:
     return f" by the {tensor.engine} engine: {tensor.engine_reason}"
 
 
-def _grouped(report: Report, said: Iterable[tuple[str, str]]) -> list[str]:
-    """Return what is said of tensors, given as (name, predicate), each predicate once."""
-    names: dict[str, list[str]] = {}
+def _alike(name: str, reason: str) -> str:
+    """Return a reason without what is the tensor's own: its name, and figures measured on it."""
+    own = rf"(?<![\w.]){re.escape(name)}(?![\w.]|\[)(?:\[[\d, ]*\])?"
+    return _FIGURE.sub("#", re.sub(own, "@", reason))
+
+
+def _same(name: str, predicate: str) -> str:
+    return predicate
+
+
+def _grouped(
+    report: Report,
+    said: Iterable[tuple[str, str]],
+    key: Callable[[str, str], str] = _same,
+) -> list[str]:
+    """Return what is said of tensors, given as (name, predicate), each predicate once.
+
+    Predicates with the same key are one; the first stands for all of them.
+    """
+    groups: dict[str, tuple[str, list[str]]] = {}
     for name, predicate in said:
         if predicate:
-            names.setdefault(predicate, []).append(name)
-    return [_listed(about, len(report.tensors)) + said for said, about in names.items()]
+            groups.setdefault(key(name, predicate), (predicate, []))[1].append(name)
+    return [_listed(names, len(report.tensors)) + said for said, names in groups.values()]
 
 
 def _listed(names: list[str], tensors: int) -> str:

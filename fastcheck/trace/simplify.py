@@ -71,6 +71,8 @@ class _Rewriter:
         self.new: dict[Node, Node] = {}
         self._source = SourceLine("", 0)
         self._known: dict[Any, Node] = {}
+        self._positive: set[Node] = set()
+        self._logarithms: dict[Node, Node | None] = {}
 
     def take(self, node: Node) -> None:
         """Copy a node of the old graph, rewritten if a rule knows it."""
@@ -108,9 +110,25 @@ class _Rewriter:
             len(self.graph.nodes), primitive, operands, params, value, tensors, self._source
         )
         self.graph.nodes.append(node)
+        if self._is_positive(node):
+            self._positive.add(node)
         if key is not None:
             self._known[key] = node
         return node
+
+    def _is_positive(self, node: Node) -> bool:
+        """Whether the value is positive for all parameters."""
+        if not node.value.size:
+            return False
+        if node.constant:
+            return node.value.dtype.kind in "fiu" and bool(np.all(node.value > 0))
+        if node.primitive in (EXP, SIGMOID):
+            return True
+        if node.primitive in (SUM, INDEX, RESHAPE, TRANSPOSE, BROADCAST, SQRT):
+            return node.operands[0] in self._positive
+        return node.primitive in (ADD, MULTIPLY, DIVIDE) and all(
+            operand in self._positive for operand in node.operands
+        )
 
     def _rewritten(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
         if node.primitive is LOG:
@@ -146,6 +164,11 @@ class _Rewriter:
 
     def log(self, x: Node) -> Node | None:
         """Return log x in another form; None where there is none."""
+        if x not in self._logarithms:
+            self._logarithms[x] = self._log(x)
+        return self._logarithms[x]
+
+    def _log(self, x: Node) -> Node | None:
         if x.primitive is EXP:
             return x.operands[0]
         if x.primitive is SIGMOID:
@@ -158,7 +181,7 @@ class _Rewriter:
             return self._logsumexp(
                 x.operands[0].operands[0], x.params["axes"], x.params["keepdims"]
             )
-        if x.primitive is DIVIDE and positive(x.operands[0]) and positive(x.operands[1]):
+        if x.primitive is DIVIDE and all(o in self._positive for o in x.operands):
             return self._log_quotient(*x.operands)
         return None
 
@@ -246,19 +269,6 @@ def _opposite_powers(up: Node, down: Node) -> bool:
         return False
     minus = down.operands[0]
     return minus.primitive is NEGATIVE and minus.operands[0] is up.operands[0]
-
-
-def positive(node: Node) -> bool:
-    """Whether the value is positive for all parameters."""
-    if node.constant:
-        return bool(np.all(np.asarray(node.value) > 0))
-    if node.primitive in (EXP, SIGMOID):
-        return True
-    if node.primitive in (SUM, INDEX, RESHAPE, TRANSPOSE, BROADCAST, SQRT):
-        return node.value.size > 0 and positive(node.operands[0])
-    if node.primitive in (ADD, MULTIPLY, DIVIDE):
-        return all(map(positive, node.operands))
-    return False
 
 
 def _reduced(

@@ -130,7 +130,9 @@ class Tape:
 
 
 def _identical(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    """Equal bit for bit, NaN included (`array_equal` would call NaN different from itself)."""
+    """Equal bit for bit: NaN is itself, and −0 is not 0."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
-    return bool(np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
+    if not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+        return False
+    return a.dtype.kind != "f" or np.array_equal(np.signbit(a), np.signbit(b))

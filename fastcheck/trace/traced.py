@@ -40,6 +40,11 @@ class Traced:
         self._seen = -1
         self._node: Node | None = None
 
+    @property  # type: ignore[misc]  # `isinstance(x, np.ndarray)` has to be as it will be
+    def __class__(self) -> type:
+        """The type that NumPy would have given, for code that asks."""
+        return np.ndarray if isinstance(self.node.value, np.ndarray) else type(self.node.value)
+
     # -- what the graph side needs ----------------------------------------------------------------
 
     @property

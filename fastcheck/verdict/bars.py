@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
@@ -53,7 +55,9 @@ def gradient_noise(
     if apart is not None:
         curvature = np.where(apart, 0.0, curvature)
     sizes = np.maximum(np.abs(tensor.value.flat[indices]), scale_of(tensor))
-    with np.errstate(over="ignore"):
-        total = float(np.mean(np.sqrt(curvature) * sizes * (np.sqrt(curvature) * sizes)))
-        bar: FloatArray = _ROUNDINGS * unit * np.sqrt(curvature) * np.sqrt(total * tensor.size)
+    # Square roots first: products of curvatures may leave the range of floats.
+    each = np.sqrt(curvature) * sizes
+    peak = largest(each) or 1.0
+    total = peak * math.sqrt(float(np.mean((each / peak) ** 2)))
+    bar: FloatArray = _ROUNDINGS * unit * np.sqrt(curvature) * total * math.sqrt(tensor.size)
     return bar

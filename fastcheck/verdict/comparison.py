@@ -163,7 +163,8 @@ class Comparison:
 
         The floor counts as part of B if it is needed to explain any element.
         """
-        bar, scale = norm(self.measured.error_bar + self.floor_in_use()), self.scale()
+        bars, scale = self.measured.error_bar + self.floor_in_use(), self.scale()
+        bar = math.inf if np.isinf(bars).any() else norm(bars)
         if scale > 0:
             return bar / scale
         return 0.0 if bar == 0 else math.inf
@@ -183,6 +184,17 @@ class Comparison:
         total = norm(self.analytic[there]) + norm(self.measured.values[there])
         return norm(self.deviation[there]) / total if total > 0 else 0.0
 
+    def accepting(self) -> float:
+        """Return the least tolerance with which no element and no scale would be wrong."""
+        there = ~self.lost & ~self.measured.kinked
+        g, n = self.analytic[there], self.measured.values[there]
+        larger = np.maximum(np.abs(g), np.abs(n)) + largest(n)
+        beyond = np.abs(g - n) - self.measured.error_bar[there]
+        each = np.divide(beyond, larger, out=np.zeros(len(g)), where=larger > 0)
+        scale = self.projection()
+        whole = (abs(scale.scale() - 1) - scale.uncertainty()) / 2
+        return float(np.fmax(np.max(each, initial=0.0), whole if math.isfinite(whole) else 0.0))
+
     def projection(self) -> Projection:
         """Return the sums for the scale β, without the elements that are lost or on a kink."""
         m = self.measured
@@ -192,12 +204,19 @@ class Comparison:
         fixed = m.truncation[there] + m.gradient_noise[there] + self.floor
         with np.errstate(over="ignore"):
             buried = np.abs(g) < r
+            if m.stairs:
+                # Stairs err the same way in many elements: their errors do not average out.
+                fixed, r = fixed + r, np.zeros(len(r))
             return Projection(
                 product=float(np.sum(g * n)),
                 square=float(np.sum(g * g)),
                 random=float(np.sum((g * r) ** 2)),
                 systematic=float(np.sum(np.abs(g) * fixed) + np.sum((g * g)[buried])),
             )
+
+    def scale_is_off(self) -> bool:
+        """Whether the gradient as a whole is longer or shorter than errors and tolerance allow."""
+        return self.projection().is_off(self.tolerance)
 
     def vanishes(self) -> bool:
         """Whether both gradients are rounding errors around zero, as far as exact differences show.
@@ -211,6 +230,29 @@ class Comparison:
         larger = np.maximum(np.abs(self.analytic), np.abs(m.values))
         small = larger <= min(self.floor, self.negligible)
         return bool(np.all(small & unresolved))
+
+    @property
+    def proven(self) -> BoolArray:
+        """Wrong elements whose own error bar is finer than what it is to prove wrong.
+
+        In a loss that moves in stairs, kinks closer to θ than the stairs are wide stay unseen; a
+        derivative that is not resolved itself shows nothing there.
+        """
+        m = self.measured
+        size = np.abs(m.values)
+        if not m.stairs:
+            size = np.maximum(size, np.abs(self.analytic))
+        return self.wrong & (m.error_bar < size)
+
+    def only(self, places: IndexArray) -> Comparison:
+        """Return the comparison of some elements."""
+        return replace(
+            self,
+            analytic=self.analytic[places],
+            measured=self.measured.part(places),
+            weak=self.weak[places],
+            open_kinks=self.open_kinks[places],
+        )
 
     def with_elements(self, places: IndexArray, other: Measurement) -> Comparison:
         """Return the comparison with some elements measured anew."""

@@ -24,6 +24,10 @@ from fastcheck.verdict.measurement import Measurement
 from fastcheck.verdict.model import overall, relative_error, revise
 from fastcheck.verdict.tolerances import Tolerance
 
+_TINY = 1e-5
+_ACCEPTABLE = 1e-2
+_FINEST = 1e-12
+
 __all__ = ["Judgement", "judge", "overall", "relative_error", "revise", "rounding_floors"]
 
 
@@ -72,7 +76,14 @@ def judge(
     looks.settle()
     verdict, reason = _decide(looks, name_of, step)
     wrong = looks.worst_of(looks.confirmed) if looks.confirmed.any() else None
-    return _judgement(name_of, looks.comparison, verdict, reason, wrong)
+    found = _judgement(name_of, looks.comparison, verdict, reason, wrong)
+    if verdict is not Verdict.FAIL:
+        return found
+    return replace(
+        found,
+        reason=" ".join([reason, *_tiny(looks.comparison)]),
+        resolution=min(found.resolution, _finest(looks.comparison, wrong)),
+    )
 
 
 class _Names:
@@ -102,7 +113,7 @@ def _decide(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, s
         count = int(np.count_nonzero(c.wrong | looks.confirmed))
         return Verdict.FAIL, reasons.wrong_elements(c, names.at(worst), worst, count)
     projection = c.projection()
-    if projection.is_off(c.tolerance):
+    if projection.is_off(c.tolerance) and looks.confirms_scale():
         text = reasons.wrong_scale(projection.scale(), projection.uncertainty())
         return Verdict.FAIL, text
     if c.lost.any():
@@ -152,13 +163,37 @@ def _judgement(
         checked=len(names.indices),
         loss_calls=c.measured.loss_calls,
         values=c.measured.values,
-        projection=c.projection(),
+        projection=_share(c),
         difference=norm(c.deviation[there]),
         sizes=(norm(c.analytic[there]), norm(c.measured.values[there])),
         reacts=c.measured.reacts,
         hidden=c.measured.hidden,
         tolerance=c.tolerance,
     )
+
+
+def _tiny(comparison: Comparison) -> list[str]:
+    """Return what to add to a FAIL whose deviations are tiny: nothing, or one sentence."""
+    error = comparison.relative_error()
+    least = 2 * comparison.accepting()
+    if not (error < _TINY and 0 < least < _ACCEPTABLE):
+        return []
+    return [reasons.tiny(error, 10.0 ** math.ceil(math.log10(max(least, error, _FINEST))))]
+
+
+def _finest(comparison: Comparison, wrong: int | None) -> float:
+    """Return the least relative error of the tensor that the evidence for a FAIL could show."""
+    c = comparison
+    total = norm(c.analytic) + norm(c.measured.values)
+    if wrong is None:
+        return c.projection().uncertainty() * norm(c.analytic) / total
+    return float(c.measured.error_bar[wrong]) / total
+
+
+def _share(comparison: Comparison) -> Projection:
+    """Return what the tensor adds to the model's projection: nothing that it could not confirm."""
+    dependent = comparison.measured.stairs or comparison.scale_is_off()
+    return Projection() if dependent else comparison.projection()
 
 
 def _furthest(comparison: Comparison) -> int:
@@ -190,7 +225,12 @@ def _not_finite(names: _Names, comparison: Comparison, analytic: FloatArray) -> 
     found = _judgement(names, comparison, Verdict.FAIL, reason)
     worst = replace(_worst(names, comparison, position), analytic=float(analytic[position]))
     return replace(
-        found, worst=worst, relative_error=math.nan, difference=math.nan, projection=Projection()
+        found,
+        worst=worst,
+        relative_error=math.nan,
+        difference=math.nan,
+        projection=Projection(),
+        resolution=min(found.resolution, 1.0),
     )
 
 

@@ -26,7 +26,8 @@ class Judgement:
     worst : Worst or None
         The element furthest outside its error bar; None if nothing was checked.
     resolution : float
-        ρ; infinite where both gradients are zero but not exactly known.
+        ρ; infinite where both gradients are zero but not exactly known. For a FAIL that of its
+        evidence, where that is finer: always below the relative error.
     kinked : int
         Elements set apart.
     step : float

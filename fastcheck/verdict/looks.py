@@ -60,6 +60,20 @@ class Looks:
         if 0 < len(poor) <= 1 + len(self._indices) // _REFINED:
             self._look(poor)
 
+    def confirms_scale(self) -> bool:
+        """Whether the scale of the whole is still off where its heaviest elements are looked at.
+
+        The noise of a black box may be anything but independent between elements, and stairs show
+        in a second look only.
+        """
+        before = self.comparison
+        with np.errstate(over="ignore"):
+            weight = np.abs(before.analytic) * before.deviation
+        weight = np.where(before.lost | before.measured.kinked, 0.0, weight)
+        heaviest = np.argsort(-weight, kind="stable")[: _BATCHES[1]]
+        other = self._remeasure(self._indices[heaviest])
+        return before.with_elements(heaviest, other).only(heaviest).scale_is_off()
+
     def worst_of(self, where: BoolArray) -> int:
         """Return the position of the element of a mask that is furthest outside its bar."""
         return int(self._worst_first(where)[0])
@@ -73,7 +87,7 @@ class Looks:
         candidate = before.candidates[places]
         other = self._remeasure(self._indices[places])
         after = before.with_elements(places, other)
-        self.confirmed[places] = after.wrong[places]
+        self.confirmed[places] = after.proven[places]
         new_bar = after.measured.error_bar[places]
         clears = np.where(candidate, new_bar < deviation, ~(new_bar >= bar))
         settled = after.measured.kinked[places] | (clears & ~after.outside[places])

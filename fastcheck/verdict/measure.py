@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,16 +11,20 @@ import numpy as np
 from fastcheck.engines.base import Engine, IndexArray
 from fastcheck.params import Tensor
 from fastcheck.verdict.black_box import BlackBox
+from fastcheck.verdict.choice import Chosen, choose_step
 from fastcheck.verdict.exact import Exact
 from fastcheck.verdict.given_step import central_at
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.one_sided import forward
 from fastcheck.verdict.probing import Probe, Progress
 from fastcheck.verdict.second_look import look_black_box, look_exact
-from fastcheck.verdict.steps import Step, auto_step, exact_step, scale_of
+from fastcheck.verdict.stencil import Z
+from fastcheck.verdict.steps import Step, exact_step, scale_of
 from fastcheck.verdict.tolerances import Tolerance
 
 __all__ = ["Measurement", "Remeasure", "measure", "second_look"]
+
+_COARSER = 8
 
 Remeasure = Callable[[IndexArray], Measurement]
 """Measures some of the elements again, independently of the first time."""
@@ -35,6 +40,7 @@ def measure(
     tolerance: Tolerance,
     rng: np.random.Generator,
     noise: float,
+    stairs: float = 0.0,
     progress: Progress | None = None,
 ) -> Measurement:
     """Return the numerical gradient of some elements of a tensor, with error bars.
@@ -57,7 +63,11 @@ def measure(
     rng : numpy.random.Generator
         Draws probes and samples.
     noise : float
-        σ of the loss (`fastcheck.verdict.noise`); ignored by exact engines.
+        σ of the loss when this tensor is moved (`fastcheck.verdict.noise`); ignored by exact
+        engines.
+    stairs : float
+        The largest σ that any tensor of the model shows: a part of the loss may be rounded that
+        coarsely, and stand still when this tensor is moved.
     progress : callable, optional
         Called with the number of elements done since the last call; they add up to k.
 
@@ -68,7 +78,16 @@ def measure(
     if not len(indices):
         return _empty(engine.exact)
     measured = _measure(
-        Probe(engine, tensor.name), tensor, indices, method, step, tolerance, rng, noise, progress
+        Probe(engine, tensor.name),
+        tensor,
+        indices,
+        method,
+        step,
+        tolerance,
+        rng,
+        noise,
+        stairs,
+        progress,
     )
     floor = tolerance.saturation * tolerance.unit * engine.magnitude / scale_of(tensor)
     return replace(measured, floor=floor)
@@ -83,38 +102,53 @@ def _measure(
     tolerance: Tolerance,
     rng: np.random.Generator,
     noise: float,
+    stairs: float,
     progress: Progress | None,
 ) -> Measurement:
     """Measure by the way that fits the engine, method and step."""
     central = method == "central"
-    h, pooled = _step(probe, tensor, indices, step, tolerance, rng, noise, central=central)
-    if not central:
-        return forward(
+    chosen = _step(probe, tensor, indices, step, tolerance, rng, noise, central=central)
+    if not central or step != "auto":
+        at_one_step = central_at if central else forward
+        measured = at_one_step(
             probe,
             tensor,
             indices,
-            step=h,
+            step=chosen.step,
             tolerance=tolerance,
-            noise=noise,
+            noise=chosen.noise,
             rng=rng,
             progress=progress,
         )
-    if step != "auto":
-        return central_at(
-            probe,
-            tensor,
-            indices,
-            step=h,
-            tolerance=tolerance,
-            noise=noise,
-            rng=rng,
-            progress=progress,
-        )
+        return _noted(measured, chosen, stairs)
     if probe.engine.exact:
-        return Exact(probe, tensor, indices, step=h, tolerance=tolerance, rng=rng).measure(progress)
-    return BlackBox(
-        probe, tensor, indices, step=h, pooled=pooled, tolerance=tolerance, noise=noise
-    ).measure(progress)
+        return Exact(
+            probe, tensor, indices, step=chosen.step, tolerance=tolerance, rng=rng
+        ).measure(progress)
+    box = BlackBox(
+        probe,
+        tensor,
+        indices,
+        step=chosen.step,
+        pooled=chosen.truncation,
+        tolerance=tolerance,
+        noise=chosen.noise,
+    )
+    return _noted(box.measure(progress), chosen, stairs)
+
+
+def _noted(measured: Measurement, chosen: Chosen, stairs: float) -> Measurement:
+    """Add to the error bars what stairs may hide, and note what was seen of them."""
+    if measured.exact:
+        return measured
+    hidden = Z * stairs / chosen.reach
+    return replace(
+        measured,
+        error_bar=measured.error_bar + hidden,
+        truncation=measured.truncation + hidden,
+        noise=chosen.noise,
+        stairs=chosen.stairs or stairs > _COARSER * chosen.noise,
+    )
 
 
 def second_look(
@@ -128,12 +162,13 @@ def second_look(
     tolerance: Tolerance,
     rng: np.random.Generator,
     noise: float,
+    stairs: float = 0.0,
 ) -> Remeasure:
     """Return a function that measures elements again, centrally and with several other steps.
 
     Parameters
     ----------
-    engine, tensor, method, step, tolerance, rng, noise
+    engine, tensor, method, step, tolerance, rng, noise, stairs
         As for `measure`.
     indices : (k,) int64
         The elements of the measurement `first`.
@@ -145,7 +180,7 @@ def second_look(
     callable
         From flat indices, all of them among `indices`, to their Measurement.
     """
-    chosen: list[float] = []
+    chosen: list[Chosen] = []
     position = {index: place for place, index in enumerate(indices.tolist())}
 
     def remeasure(again: IndexArray) -> Measurement:
@@ -154,17 +189,17 @@ def second_look(
         own_noise = first.gradient_noise[places]
         if engine.exact:
             steps = np.minimum(first.steps[places], exact_step(tensor))
-            return look_exact(probe, again, steps, own_noise)
+            return look_exact(probe, tensor, again, steps, own_noise)
         if method == "central" and step == "auto":
-            steps = first.steps[places] / 8
+            steps, sigma = first.steps[places] / 8, first.noise
         else:
             if not chosen:
                 # The first step was not one that a careful look would choose.
                 chosen.append(
-                    _step(probe, tensor, indices, "auto", tolerance, rng, noise, central=True)[0]
+                    _step(probe, tensor, indices, "auto", tolerance, rng, noise, central=True)
                 )
-            steps = np.full(len(again), chosen[0])
-        return look_black_box(probe, tensor, again, steps, own_noise, noise)
+            steps, sigma = np.full(len(again), chosen[0].step), chosen[0].noise
+        return look_black_box(probe, tensor, again, steps, own_noise, sigma, stairs)
 
     return remeasure
 
@@ -179,23 +214,15 @@ def _step(
     noise: float,
     *,
     central: bool,
-) -> tuple[float, float]:
-    """Return the step and the truncation that was seen in choosing it."""
+) -> Chosen:
+    """Return the step, and what was seen in choosing it."""
     if not isinstance(step, str):
-        return float(step), 0.0
+        return Chosen(float(step), 0.0, noise, float(step))
     if probe.engine.exact:
-        return exact_step(tensor), 0.0
-    h, truncation, calls = auto_step(
-        probe.engine,
-        tensor,
-        indices,
-        noise=noise,
-        tau=tolerance.tau,
-        central=central,
-        rng=rng,
+        return Chosen(exact_step(tensor), 0.0, 0.0, math.inf)
+    return choose_step(
+        probe, tensor, indices, noise=noise, tau=tolerance.tau, central=central, rng=rng
     )
-    probe.loss_calls += calls
-    return h, truncation
 
 
 def _empty(exact: bool) -> Measurement:

@@ -46,6 +46,10 @@ class Measurement:
         What rounding may leave in an analytic derivative that saturation makes small: some u·|J|
         over the scale of the tensor, so that a parameter moved by its own size changes the last
         digits of the loss only.
+    noise : float
+        σ of the loss that the measurement reckoned with; 0 where differences are exact.
+    stairs : bool
+        Whether the loss moves in stairs: its noise is not independent between elements then.
     """
 
     values: FloatArray
@@ -61,6 +65,8 @@ class Measurement:
     hidden: bool
     exact: bool
     floor: float
+    noise: float = 0.0
+    stairs: bool = False
 
     def part(self, places: BoolArray | NDArray[np.int64]) -> Measurement:
         """Return the measurement of some of the elements."""
@@ -77,6 +83,8 @@ class Measurement:
             **arrays,
             loss_calls=self.loss_calls + other.loss_calls,
             reacts=self.reacts or other.reacts,
+            noise=max(self.noise, other.noise),
+            stairs=self.stairs or other.stairs,
         )
 
 

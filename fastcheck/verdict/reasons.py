@@ -67,6 +67,15 @@ def wrong_scale(scale: float, uncertainty: float) -> str:
     )
 
 
+def tiny(error: float, tolerance: float) -> str:
+    """Say what a difference that is real but tiny most often comes from, and what accepts it."""
+    return (
+        f"The difference is tiny, {error:.1e} of the tensor: a small constant (ε) inside a "
+        "logarithm, square root or division of the forward pass that the backward pass leaves out "
+        f"looks like this. `tolerance={tolerance:.0e}` accepts it."
+    )
+
+
 def unconfirmed(count: int, name: str, exact: bool) -> str:
     """Say that deviations were seen that other steps did not confirm."""
     return (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,13 +12,16 @@ from fastcheck.params import Tensor
 from fastcheck.verdict.bars import floor, noise_at
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.probing import Probe, finite, reacts
+from fastcheck.verdict.stairs import Ladder, height
 from fastcheck.verdict.stencil import Z, five_point, mean_step, three_point
 from fastcheck.verdict.steps import smallest_step
 
 _DIVISORS = (1, 8, 64)
 # Rounding shows in steps that are no powers of two of one another, kinks in smaller ones.
-_EXACT_FACTORS = (1 / 8, 3.0, 40.0, 2.0**-12)
+_EXACT_FACTORS = (1 / 8, 3.0, 40.0, 2.0**-12, 3 * 2.0**-16)
 _LAST_RESORT = 3
+_LONGER = 2.0**13
+_COMPARED = 2
 
 
 def look_black_box(
@@ -27,8 +31,13 @@ def look_black_box(
     steps: FloatArray,
     own_noise: FloatArray,
     noise: float,
+    stairs: float = 0.0,
 ) -> Measurement:
-    """Measure with five points at steps/1, /8 and /64; the narrowest error bar is kept."""
+    """Measure with five points at steps/1, /8 and /64; the narrowest error bar is kept.
+
+    Longer steps must not tell anything else; if they show that the loss moves in stairs, all error
+    bars are widened by the height of these.
+    """
     smallest = smallest_step(tensor)
     looks = []
     for divisor in _DIVISORS:
@@ -48,41 +57,59 @@ def look_black_box(
     value = np.where(kinked, middles[1], values[best, across])
     systematic = truncation[best, across] + _disagreement(values, bars, value, bars[best, across])
     jump = np.where(kinked, gaps[1], 0.0)
-    return assemble(
+    chosen = np.maximum(steps / np.array(_DIVISORS)[best], smallest)
+    ladder = Ladder.climb(probe, tensor, indices, np.maximum(steps, smallest))
+    leaps = ladder.leaps(bars[0], noise)
+    systematic = systematic + 2 * ladder.scatter()
+    hidden = 2 * height(probe, indices, ladder, leaps, noise)
+    measured = assemble(
         values=value,
-        roundoff=roundoff[best, across],
-        truncation=np.maximum(systematic - jump, 0.0),
+        roundoff=np.maximum(roundoff[best, across], Z * hidden / chosen),
+        truncation=np.maximum(systematic - jump, 0.0) + Z * stairs / ladder.steps[-1],
         gradient_noise=own_noise,
-        steps=np.maximum(steps / np.array(_DIVISORS)[best], smallest),
+        steps=chosen,
         loss_calls=probe.loss_calls,
         reacts=bool(np.any(values != 0)),
         exact=False,
         kinked=kinked,
         jump=jump,
     )
+    return replace(measured, noise=max(noise, hidden), stairs=hidden > 0)
 
 
 def look_exact(
-    probe: Probe, indices: IndexArray, steps: FloatArray, own_noise: FloatArray
+    probe: Probe,
+    tensor: Tensor,
+    indices: IndexArray,
+    steps: FloatArray,
+    own_noise: FloatArray,
 ) -> Measurement:
-    """Measure with three other steps; how far they are apart is the error bar.
+    """Measure with other steps; how far these are apart is the error bar.
 
-    A fourth, very small one counts only where kinks spoil the other three.
+    Two very small ones count only where kinks, or the edge of the loss's domain, spoil the others:
+    one alone would have nothing to be compared with. Where the loss is a staircase (its result is
+    rounded, say), its derivative between two stairs proves nothing.
     """
     looks = [probe.differences(indices, factor * steps) for factor in _EXACT_FACTORS]
     values = np.array([three_point(look)[0] for look in looks])
     usable = np.array([finite(look) & ~look.kinked for look in looks])
+    usable[_LAST_RESORT:] &= usable[:_LAST_RESORT].sum(axis=0) < _COMPARED
+    usable[:_LAST_RESORT] &= ~usable[_LAST_RESORT]
     first = np.argmax(usable, axis=0)
-    across = np.arange(len(indices))
-    value = values[first, across]
+    value = values[first, np.arange(len(indices))]
     apart: BoolArray = np.asarray(~usable.any(axis=0))
     with np.errstate(invalid="ignore"):
-        spread = np.where(usable, np.abs(values - value), 0.0)[:_LAST_RESORT].max(axis=0)
-    spread = np.where(first == _LAST_RESORT, 0.0, spread)
+        spread = np.where(usable, np.abs(values - value), 0.0).max(axis=0)
+    spread = np.where(usable.sum(axis=0) == 1, math.inf, spread)
     gap = three_point(looks[0])[1]
+    rounding = floor(values.ravel())
+    ladder = Ladder.climb(probe, tensor, indices, _LONGER * steps)
+    leaps = ladder.leaps(np.abs(ladder.values[0] - value) + spread + rounding, 0.0)
+    if height(probe, indices, ladder, leaps, 0.0) > 0:
+        spread = np.full(len(indices), math.inf)
     return assemble(
         values=value,
-        roundoff=np.full(len(indices), floor(values.ravel())),
+        roundoff=np.full(len(indices), rounding),
         truncation=2 * spread,
         gradient_noise=own_noise,
         steps=steps * np.array(_EXACT_FACTORS)[first],

@@ -18,6 +18,7 @@ Step: TypeAlias = float | str
 
 _U = 2.0**-53
 _EXACT = 2.0**-30
+_LEAST_SHARE = 2.0**-20
 _PROBES = 6
 _MOST_PROBES = 96
 _ROUNDS = 12
@@ -51,8 +52,17 @@ def smallest_step(tensor: Tensor) -> float:
 
 
 def exact_step(tensor: Tensor) -> float:
-    """Return h = 2⁻³⁰·scale: without cancellation a tiny step costs nothing and meets no kinks."""
-    return _EXACT * scale_of(tensor)
+    """Return h = 2⁻³⁰·scale: without cancellation a tiny step costs nothing and meets no kinks.
+
+    The scale is that of the small parameters (the tenth percentile of those that are not zero): a
+    flat vector may hold layers of very different sizes, and a step too small does no harm.
+    """
+    sizes = np.abs(tensor.value[tensor.value != 0])
+    if not sizes.size:
+        return _EXACT
+    whole = scale_of(tensor)
+    small = float(np.quantile(sizes, 0.1))
+    return _EXACT * power_of_two(min(max(small, _LEAST_SHARE * whole), whole))
 
 
 def validate_step(step: object, tree: ParamTree) -> Step:

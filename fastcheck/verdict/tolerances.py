@@ -64,8 +64,10 @@ def tolerance_for(dtypes: Iterable[Any], override: float | None = None) -> Toler
         The floating-point dtypes of the user's tensors. The coarsest decides, because one coarse
         tensor spoils the gradients of all that it is multiplied with.
     override : float, optional
-        The user's own relative tolerance in place of `rtol`. The coarsest resolution that may pass
-        follows it in proportion.
+        The user's own tolerance: `rtol`, the difference allowed relative to each element, and
+        `gamma`, that relative to the largest element of its tensor, so that single tiny elements
+        may deviate relatively more. By default `gamma` is far below `rtol` in float64. The
+        coarsest resolution that may pass follows `override` in proportion.
 
     Raises
     ------
@@ -80,7 +82,7 @@ def tolerance_for(dtypes: Iterable[Any], override: float | None = None) -> Toler
         return standard
     rtol = _valid(override, _SMALLEST_IN_ROUNDOFFS * standard.unit, coarsest)
     rho_max = min(_COARSEST_RESOLUTION, standard.rho_max * rtol / standard.rtol)
-    return replace(standard, rtol=rtol, rho_max=rho_max)
+    return replace(standard, rtol=rtol, gamma=rtol, rho_max=rho_max)
 
 
 def _valid(override: object, smallest: float, itemsize: int) -> float:
