@@ -102,11 +102,11 @@ class Planner:
         """Trace the loss, unless the loop was asked for; assign no engine yet."""
         if self._engine == "loop":
             self.plan.refusal = "asked for with engine='loop'"
+            self._trace_for_rounding()
+            self._still_runs()
             return self.plan
         try:
-            # Whatever the loss stores (running means, caches) must not stay traced.
-            with keep(self._loss.function, None):
-                graph = trace(self._loss.function, self._tree)
+            graph = self._trace()
             self._compare_loss(graph)
             self.plan.graph, self.plan.traced = _simplified(graph), graph
             self.plan.loop.magnitude = self._term_size(self.plan.graph)
@@ -115,6 +115,19 @@ class Planner:
             self._insist(self.plan.refusal)
         self._still_runs()
         return self.plan
+
+    def _trace(self) -> Graph:
+        # Whatever the loss stores (running means, caches) must not stay traced.
+        with keep(self._loss.function, None):
+            return trace(self._loss.function, self._tree, self._loss.count)
+
+    def _trace_for_rounding(self) -> None:
+        """Trace for what the graph shows of rounding alone; without it, the loop knows less."""
+        try:
+            self.plan.traced = self._trace()
+        except Untraceable:
+            return
+        self.plan.loop.magnitude = self._term_size(self.plan.traced)
 
     def assign(self, tensor: Tensor) -> Assignment:
         """Choose the engine of one tensor and cross-check it."""

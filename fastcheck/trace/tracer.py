@@ -19,7 +19,9 @@ from fastcheck.trace.tape import Converted, Tape, Untraceable
 from fastcheck.trace.traced import Traced, wrap
 
 
-def trace(loss: Callable[[Any], Any], tree: ParamTree) -> Graph:
+def trace(
+    loss: Callable[[Any], Any], tree: ParamTree, on_call: Callable[[], None] = lambda: None
+) -> Graph:
     """Trace `loss` at the parameters of `tree`.
 
     Parameters
@@ -28,6 +30,8 @@ def trace(loss: Callable[[Any], Any], tree: ParamTree) -> Graph:
         The user's function of one parameter tree.
     tree : ParamTree
         The parameters; their float64 values become the inputs of the graph.
+    on_call : callable, optional
+        Called before each call of `loss`: one, or two where the first attempt has to be given up.
 
     Returns
     -------
@@ -41,15 +45,20 @@ def trace(loss: Callable[[Any], Any], tree: ParamTree) -> Graph:
         user's code, and what to write instead.
     """
     try:
-        return _traced(loss, tree)
+        return _traced(loss, tree, on_call)
     except Converted as refusal:
         try:
-            return _traced(loss, tree, data=True)
+            return _traced(loss, tree, on_call, data=True)
         except Untraceable:
             raise refusal from None
 
 
-def _traced(loss: Callable[[Any], Any], tree: ParamTree, data: bool = False) -> Graph:
+def _traced(
+    loss: Callable[[Any], Any],
+    tree: ParamTree,
+    on_call: Callable[[], None],
+    data: bool = False,
+) -> Graph:
     """Trace once; with `data`, the plain arrays that the loss reaches are traced constants."""
     tape = Tape()
     leaves = {
@@ -58,6 +67,7 @@ def _traced(loss: Callable[[Any], Any], tree: ParamTree, data: bool = False) -> 
     try:
         with replaced_in_user_modules(loss, makers(tape)), np.errstate(all="ignore"):
             function = with_traced_data(loss, tape) if data else loss
+            on_call()
             tape.graph.output = _output(tape, function(tree.build(leaves)))
     except Untraceable:
         raise

@@ -16,7 +16,7 @@ from fastcheck.verdict.bars import gradient_noise, largest, noise_at
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts, take
 from fastcheck.verdict.stencil import Z, five_point, fourth_difference, mean_step, three_point
-from fastcheck.verdict.steps import scale_of, smallest_step
+from fastcheck.verdict.steps import smallest_step
 from fastcheck.verdict.tolerances import Tolerance
 
 _LADDER = 3
@@ -88,7 +88,6 @@ class BlackBox:
             jump=self.jump,
             loss_calls=self._probe.loss_calls,
             reacts=reacted,
-            hidden=not reacted and self._is_hidden(),
             exact=False,
         )
 
@@ -171,12 +170,3 @@ class BlackBox:
 
     def _shrink(self, places: IndexArray) -> None:
         self.steps[places] = np.maximum(self.steps[places] / _DIVISOR, self._floor)
-
-    def _is_hidden(self) -> bool:
-        """Whether a much larger step moves the loss although its slope would be lost at h."""
-        places = np.linspace(0, len(self._indices) - 1, min(16, len(self._indices))).astype(int)
-        steps = np.maximum(4096 * self.steps[places], 16 * scale_of(self._tensor))
-        far = self._probe.differences(self._indices[places], steps)
-        change = np.maximum(np.abs(far.plus), np.abs(far.minus))
-        visible = 2 * self._noise * steps / self.steps[places]
-        return bool(np.any((change > 0) & (change < visible)))

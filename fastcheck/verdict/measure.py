@@ -18,6 +18,7 @@ from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.one_sided import forward
 from fastcheck.verdict.probing import Probe, Progress
 from fastcheck.verdict.second_look import look_black_box, look_exact
+from fastcheck.verdict.stairs import hides
 from fastcheck.verdict.stencil import Z
 from fastcheck.verdict.steps import Step, exact_step, scale_of
 from fastcheck.verdict.tolerances import Tolerance
@@ -77,8 +78,9 @@ def measure(
     """
     if not len(indices):
         return _empty(engine.exact)
+    probe = Probe(engine, tensor.name)
     measured = _measure(
-        Probe(engine, tensor.name),
+        probe,
         tensor,
         indices,
         method,
@@ -89,8 +91,9 @@ def measure(
         stairs,
         progress,
     )
+    hidden = not measured.reacts and hides(probe, tensor, indices, measured.steps, measured.noise)
     floor = tolerance.saturation * tolerance.unit * engine.magnitude / scale_of(tensor)
-    return replace(measured, floor=floor)
+    return replace(measured, floor=floor, hidden=hidden, loss_calls=probe.loss_calls)
 
 
 def _measure(

@@ -27,6 +27,8 @@ _BISECTIONS = 12
 # A bend is left with 2⁻¹² of its height, a jump with the share of one stair among those in sight.
 _JUMP = 2.0**-7
 _BISECTED = 2
+_LOOKED_AT = 16
+_LONGER = 2.0**13
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,25 @@ def _rungs(h: float, tensor: Tensor) -> int:
     while rungs < _LEVELS and h * _RATIO ** (rungs + 1) <= longest_step(tensor):
         rungs += 1
     return rungs
+
+
+def hides(
+    probe: Probe, tensor: Tensor, indices: IndexArray, steps: FloatArray, noise: float
+) -> bool:
+    """Whether the loss depends on elements that did not move it at `steps`.
+
+    In a black box a much larger step then moves it, though by less than its slope over `steps`
+    would have to be to show. Exact differences see any slope, but not over the edge of a stair.
+    """
+    places = np.linspace(0, len(indices) - 1, min(_LOOKED_AT, len(indices))).astype(int)
+    if probe.engine.exact:
+        ladder = Ladder.climb(probe, tensor, indices[places], _LONGER * steps[places])
+        return height(probe, indices[places], ladder, ladder.leaps(0.0, 0.0), 0.0) > 0
+    longer = np.maximum(4096 * steps[places], 16 * scale_of(tensor))
+    far = probe.differences(indices[places], longer)
+    change = np.maximum(np.abs(far.plus), np.abs(far.minus))
+    visible = 2 * noise * longer / steps[places]
+    return bool(np.any((change > 0) & (change < visible)))
 
 
 def longest_step(tensor: Tensor) -> float:
