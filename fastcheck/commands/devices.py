@@ -34,11 +34,11 @@ def _budget() -> str:
 
 
 def _gpu(status: GpuStatus) -> list[tuple[str, str]]:
+    note = "The GPU engine is not part of this version of fastcheck; checks run on the CPU."
     if status.missing:
-        return [("gpu", f"none. {status.missing}")]
+        return [("gpu", f"none. {status.missing}"), ("", note)]
     lines = [("gpu" if not n else "", _describe(n, gpu)) for n, gpu in enumerate(status.devices)]
-    note = f"CuPy {status.cupy_version}. The GPU engine is not part of this version of fastcheck."
-    return [*lines, ("", note)]
+    return [*lines, ("", f"CuPy {status.cupy_version}. {note}")]
 
 
 def _describe(number: int, gpu: Gpu) -> str:

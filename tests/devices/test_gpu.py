@@ -122,15 +122,8 @@ def test_every_device_is_listed_and_the_current_one_kept(install):
     assert runtime.current == 1
 
 
-def test_asking_for_the_gpu_without_cupy_says_what_is_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    with pytest.raises(InputError, match=r'`device` is "gpu", but CuPy is not installed: .*"cpu"'):
-        resolve_device("gpu")
-
-
-def test_asking_for_a_working_gpu_says_that_this_version_does_not_use_it(install):
-    install(Runtime())
-    with pytest.raises(InputError, match=r"CuPy finds Card 0, but the GPU engine is not part"):
+def test_asking_for_the_gpu_says_that_this_version_does_not_use_it():
+    with pytest.raises(InputError, match='`device` is "gpu", but the GPU engine is not part of'):
         resolve_device("gpu")
 
 
