@@ -187,7 +187,8 @@ def contract(context: Context, a: Term, b: Term, out: Labels) -> Array:
     columns = [label for label in out if label in b.labels and label not in a.labels]
     if not inner:
         return context.ufunc(xp.multiply, _lined_up(xp, a, out), _lined_up(xp, b, out))
-    if a.labels[: 1 + len(inner)] == (COPY, *inner) and COPY not in b.labels and not batch:
+    in_order = a.labels[: 1 + len(inner)] == (COPY, *inner) and len(a.labels) > 1 + len(inner)
+    if in_order and COPY not in b.labels and not batch:
         return _left_product(context, a, b, inner, columns, out)
     left = _arranged(xp, a, [batch, rows, inner])
     right = _arranged(xp, b, [batch, inner, columns])

@@ -52,8 +52,18 @@ def _parts(context: Context, node: Node, delta: Delta, axes: Axes) -> tuple[Arra
     lead = _of_winner(context, node.operands[0], axes, delta)
     beside = context.ufunc(xp.subtract, values, lead)
     growth = context.ufunc(xp.expm1, beside)
-    weighted = context.ufunc(xp.multiply, growth, share)
-    return beside, lead, xp.log1p(weighted.sum(axis=reduced, keepdims=True))
+    return beside, lead, xp.log1p(_weighted_sum(xp, growth, share, reduced))
+
+
+def _weighted_sum(xp: Any, values: Array, weights: Array, axes: tuple[int, ...]) -> Array:
+    """Return Σ values·weights over `axes`, kept with size 1, in one pass over the stack."""
+    every = list(range(values.ndim))
+    kept = [axis for axis in every if axis not in axes]
+    if weights.shape[0] == 1:  # the same for all copies
+        total = xp.einsum(values, every, weights[0], every[1:], kept)
+    else:
+        total = xp.einsum(values, every, weights, every, kept)
+    return xp.expand_dims(total, axes)
 
 
 def _share(context: Context, operand: Node, axes: Axes, pins: Pins) -> Array:

@@ -21,6 +21,7 @@ import numpy as np
 from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primitive, SourceLine
 from fastcheck.trace.primitives import (
     BROADCAST,
+    CONTRACT,
     INDEX,
     LOG_SOFTMAX,
     LOGSUMEXP,
@@ -137,9 +138,29 @@ class _Rewriter:
             return self._subtract(*operands)
         if node.primitive is ADD:
             return self._add_back(*operands)
+        if node.primitive is SUM:
+            return self._total(operands[0], node)
         if node.primitive in (DIVIDE, RECIPROCAL):
             one = self.constant(1.0) if len(operands) == 1 else operands[0]
             return self._quotient(one, operands[-1])
+        return None
+
+    # -- sums -------------------------------------------------------------------------------------
+
+    def _total(self, x: Node, node: Node) -> Node | None:
+        """Return the sum of all of c·x, c constant, as one contraction; sums of sums as one sum."""
+        if node.ndim or not x.value.size:
+            return None
+        if x.primitive is SUM:
+            inner = x.operands[0]
+            axes = tuple(range(inner.ndim))
+            return self._total(inner, node) or self.make(SUM, inner, axes=axes, keepdims=False)
+        if x.primitive is not MULTIPLY or x.ndim == 0:
+            return None
+        for c, moving in (x.operands, x.operands[::-1]):
+            if c.constant and c.shape == moving.shape == x.shape and _is_real(c):
+                labels = tuple(range(x.ndim))
+                return self.make(CONTRACT, moving, c, labels=(labels, labels, ()))
         return None
 
     # -- quotients --------------------------------------------------------------------------------
@@ -257,6 +278,11 @@ def _key(primitive: Primitive, operands: Any, params: Any, value: Any) -> Any:
     except TypeError:  # an index array, say
         return None
     return key
+
+
+def _is_real(node: Node) -> bool:
+    """Whether a constant holds finite floats: 0·x is then 0 for every finite x."""
+    return node.value.dtype.kind == "f" and bool(np.all(np.isfinite(node.value)))
 
 
 def _is_one(node: Node) -> bool:
