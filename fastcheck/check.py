@@ -65,7 +65,8 @@ def check(
         The step h, in units of the parameters. "auto" chooses one for each tensor.
     tolerance : float, optional
         The relative difference that is allowed on top of the measured error bar. By default 1e-6
-        for float64 parameters, 1e-4 for float32, 1e-2 for float16.
+        for float64 parameters, 1e-4 for float32, 1e-2 for float16. Your own also applies relative
+        to the largest element of each tensor, so single tiny elements may deviate more.
     select : "all", int, or dict
         Which parameters: all; so many of each tensor, drawn at random; or for some tensors, by
         name, a boolean mask or flat indices.

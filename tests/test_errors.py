@@ -344,10 +344,10 @@ def test_insisting_on_replay_says_what_cannot_be_replayed() -> None:
 
 
 @pytest.mark.skipif(find_spec("cupy") is not None, reason="CuPy is installed")
-def test_a_gpu_without_cupy_says_what_to_install() -> None:
+def test_the_gpu_is_said_not_to_be_part_of_this_version() -> None:
     said = message(InputError, device="gpu")
-    assert said.startswith('`device` is "gpu", but CuPy is not installed: `pip install cupy-')
-    assert said.endswith('Or use device="cpu".')
+    assert said.startswith('`device` is "gpu", but the GPU engine is not part of this version')
+    assert said.endswith('use device="cpu".')
 
 
 def test_errors_are_what_they_say() -> None:

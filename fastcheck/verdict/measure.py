@@ -26,6 +26,9 @@ from fastcheck.verdict.tolerances import Tolerance
 __all__ = ["Measurement", "Remeasure", "measure", "second_look"]
 
 _COARSER = 8
+_ROUNDOFFS = 1024
+_LOOKED_AT = 16
+_U = 2.0**-53
 
 Remeasure = Callable[[IndexArray], Measurement]
 """Measures some of the elements again, independently of the first time."""
@@ -91,7 +94,9 @@ def measure(
         stairs,
         progress,
     )
-    hidden = not measured.reacts and hides(probe, tensor, indices, measured.steps, measured.noise)
+    hidden = _lost_on_stairs(probe, indices, measured, stairs) or (
+        not measured.reacts and hides(probe, tensor, indices, measured.steps, measured.noise)
+    )
     floor = tolerance.saturation * tolerance.unit * engine.magnitude / scale_of(tensor)
     return replace(measured, floor=floor, hidden=hidden, loss_calls=probe.loss_calls)
 
@@ -138,6 +143,20 @@ def _measure(
         noise=chosen.noise,
     )
     return _noted(box.measure(progress), chosen, stairs)
+
+
+def _lost_on_stairs(
+    probe: Probe, indices: IndexArray, measured: Measurement, stairs: float
+) -> bool:
+    """Whether the loss moves in stairs, and elements that seem not to move it may be lost there."""
+    coarse = stairs > _ROUNDOFFS * _U * abs(probe.engine.loss)
+    if probe.engine.exact or not coarse or measured.values.any():
+        return False
+    if not measured.reacts:
+        return True
+    # At a stationary point the loss moves by more than its noise, the same way on both sides.
+    again = probe.differences(indices[:_LOOKED_AT], measured.steps[:_LOOKED_AT])
+    return bool(np.all(np.abs(again.plus) <= Z * measured.noise))
 
 
 def _noted(measured: Measurement, chosen: Chosen, stairs: float) -> Measurement:

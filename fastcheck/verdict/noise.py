@@ -146,7 +146,8 @@ def _line(
             for x in tree
         }
         leaves = {x.name: moved[x.name][()] if x.scalar else moved[x.name] for x in tree}
-        return loss.evaluate(tree.build(leaves))
+        with np.errstate(all="ignore"):
+            return loss.evaluate(tree.build(leaves))
 
     return along
 

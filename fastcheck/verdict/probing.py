@@ -49,9 +49,13 @@ class Probe:
         while start < len(indices):
             began = perf_counter()
             part = slice(start, start + length)
-            parts.append(
-                self.engine.differences(self.tensor, indices[part], steps[part], central=central)
-            )
+            # A step may lead out of the domain of the loss; NaN and Inf are dealt with.
+            with np.errstate(all="ignore"):
+                parts.append(
+                    self.engine.differences(
+                        self.tensor, indices[part], steps[part], central=central
+                    )
+                )
             if progress is not None:
                 progress(len(indices[part]))
             start += length

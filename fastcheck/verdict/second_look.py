@@ -20,7 +20,6 @@ _DIVISORS = (1, 8, 64)
 # Rounding shows in steps that are no powers of two of one another, kinks in smaller ones.
 _EXACT_FACTORS = (1 / 8, 3.0, 40.0, 2.0**-12, 3 * 2.0**-16)
 _LAST_RESORT = 3
-_LONGER = 2.0**13
 _COMPARED = 2
 
 
@@ -103,8 +102,8 @@ def look_exact(
     spread = np.where(usable.sum(axis=0) == 1, math.inf, spread)
     gap = three_point(looks[0])[1]
     rounding = floor(values.ravel())
-    ladder = Ladder.climb(probe, tensor, indices, _LONGER * steps)
-    leaps = ladder.leaps(np.abs(ladder.values[0] - value) + spread + rounding, 0.0)
+    ladder = Ladder.climb(probe, tensor, indices, steps)
+    leaps = ladder.leaps(np.abs(ladder.values[0] - value) + spread, 0.0, rounding)
     if height(probe, indices, ladder, leaps, 0.0) > 0:
         spread = np.full(len(indices), math.inf)
     return assemble(

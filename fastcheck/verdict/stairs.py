@@ -21,6 +21,7 @@ from fastcheck.verdict.steps import scale_of
 
 _RATIO = 16.0
 _LEVELS = 3
+_MOST = 8
 # Truncation grows by the square of the ratio; four times that is beyond it.
 _SMOOTH = 4 * _RATIO**2
 _BISECTIONS = 12
@@ -28,7 +29,6 @@ _BISECTIONS = 12
 _JUMP = 2.0**-7
 _BISECTED = 2
 _LOOKED_AT = 16
-_LONGER = 2.0**13
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,13 @@ class Ladder:
 
     @classmethod
     def climb(cls, probe: Probe, tensor: Tensor, indices: IndexArray, h: FloatArray) -> Ladder:
-        """Measure at h, 16h, 256h and 4096h, as far as the parameters' size allows."""
-        steps = [h * _RATIO**level for level in range(_rungs(float(np.max(h)), tensor) + 1)]
+        """Measure at h, 16h, 256h and so on, as far as the parameters' size allows.
+
+        A black box that answers the same up to 4096h has been asked enough.
+        """
+        most = _MOST if probe.engine.exact else _LEVELS
+        rungs = _rungs(float(np.max(h)), tensor, most)
+        steps = [h * _RATIO**level for level in range(rungs + 1)]
         looks = [probe.differences(indices, step) for step in steps]
         return cls(np.array(steps), np.array([three_point(look)[0] for look in looks]), looks)
 
@@ -83,7 +88,9 @@ class Ladder:
             beyond = np.abs(second[1:] - _RATIO**2 * second[:-1]) / (_RATIO**2 * self.steps[:-1])
         return np.where(np.isfinite(beyond), beyond, 0.0)
 
-    def leaps(self, error: FloatArray | float, noise: float) -> BoolArray:
+    def leaps(
+        self, error: FloatArray | float, noise: float, least: FloatArray | float = 0.0
+    ) -> BoolArray:
         """Return where n changes from one step to the next by more than a smooth loss's would.
 
         Parameters
@@ -92,22 +99,24 @@ class Ladder:
             What n at h is known to be off by.
         noise : float
             σ of the loss.
+        least : float or (n,) float64
+            What n is off by through rounding at any step.
         """
         changes = self.changes()
         rounding = Z * noise / (math.sqrt(2) * self.steps[:-1])
         before = np.vstack([np.broadcast_to(error, changes[:1].shape), changes[:-1]])
-        leaps: BoolArray = changes > _SMOOTH * np.maximum(before, rounding)
+        leaps: BoolArray = changes > _SMOOTH * np.maximum(np.maximum(before, least), rounding)
         return leaps
 
 
 def top_of(h: float, tensor: Tensor) -> float:
     """Return the longest step of a ladder that starts at h."""
-    return h * _RATIO ** _rungs(h, tensor)
+    return h * _RATIO ** _rungs(h, tensor, _LEVELS)
 
 
-def _rungs(h: float, tensor: Tensor) -> int:
+def _rungs(h: float, tensor: Tensor, most: int) -> int:
     rungs = 0
-    while rungs < _LEVELS and h * _RATIO ** (rungs + 1) <= longest_step(tensor):
+    while rungs < most and h * _RATIO ** (rungs + 1) <= longest_step(tensor):
         rungs += 1
     return rungs
 
@@ -122,7 +131,7 @@ def hides(
     """
     places = np.linspace(0, len(indices) - 1, min(_LOOKED_AT, len(indices))).astype(int)
     if probe.engine.exact:
-        ladder = Ladder.climb(probe, tensor, indices[places], _LONGER * steps[places])
+        ladder = Ladder.climb(probe, tensor, indices[places], steps[places])
         return height(probe, indices[places], ladder, ladder.leaps(0.0, 0.0), 0.0) > 0
     longer = np.maximum(4096 * steps[places], 16 * scale_of(tensor))
     far = probe.differences(indices[places], longer)

@@ -300,3 +300,23 @@ def test_a_report_without_tensors_is_its_headline(report):
         "PASS  0 of 0 parameters · 0 forward passes stood for · 0.41 s · loss 2.3026",
         "central differences · relative error 4.0e-11 overall · loss called 0 times",
     ]
+
+
+def test_reasons_that_differ_only_in_name_and_figures_are_said_once(report, tensor):
+    def moved(name, change):
+        reason = f"the cross-check failed: moving all of {name} changes the loss by {change}"
+        return tensor(name, (3,), engine="loop", engine_reason=reason)
+
+    text = render(report(moved("W1", "-1.5e-07"), moved("b1", "2.25"), tensor("c", (3,))))
+    assert text.count("the cross-check failed") == 1
+    assert "W1, b1 by the loop engine: the cross-check failed: moving all of W1" in text
+
+
+def test_reasons_that_point_to_different_lines_are_said_apart(report, tensor):
+    def read(name, line):
+        reason = f"a number is made of {name} (/net.py:{line})"
+        return tensor(name, (3,), engine="loop", engine_reason=reason)
+
+    text = render(report(read("W1", 12), read("b1", 12), read("W2", 30)))
+    assert text.count("a number is made of") == 2
+    assert "W1, b1 by the loop engine" in text

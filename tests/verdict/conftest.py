@@ -140,7 +140,10 @@ def check(
     rng = np.random.default_rng(seed)
     chosen = tolerance_for([t.dtype for t in tree], tolerance)
     engine = engine or LoopEngine(function, tree)
-    noise = 0.0 if engine.exact else estimate_noise(function, tree, rng)
+    noises = {
+        t.name: 0.0 if engine.exact or not t.size else estimate_noise(function, tree, rng, t.name)
+        for t in tree
+    }
     selected = select_indices(tree, select, seed)
     floors = rounding_floors(tree, analytic, chosen)
     judgements = []
@@ -151,7 +154,8 @@ def check(
             "step": step,
             "tolerance": chosen,
             "rng": rng,
-            "noise": noise,
+            "noise": noises[tensor.name],
+            "stairs": max(noises.values()),
         }
         first = measure(engine, tensor, indices, **how)
         judgements.append(

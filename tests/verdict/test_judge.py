@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+import fastcheck
 from fastcheck.report.data import Verdict
 
 PASS, FAIL, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
@@ -557,3 +558,47 @@ def test_a_small_error_of_the_whole_is_found_although_no_element_stands_out(chec
 
     judged = check(loss, w, 1.01 * 1e-3 * np.cos(w)).tensors["params"]
     assert judged.verdict is FAIL
+
+
+@pytest.mark.parametrize("engine", ["loop", "auto"])
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e300])
+def test_the_scale_of_the_loss_hides_no_error(engine, scale):
+    w = np.linspace(0.5, 1.5, 6)
+
+    def verdict(factor):
+        return fastcheck.check(
+            lambda p: scale * np.sum(np.sin(p["w"])),
+            {"w": w},
+            {"w": factor * scale * np.cos(w)},
+            engine=engine,
+        ).verdict
+
+    assert verdict(1.0) is PASS
+    assert verdict(1.01) is FAIL
+    assert verdict(-1.0) is FAIL
+
+
+def test_error_bars_that_overflow_never_pass():
+    w = np.array([709.0, 1.0])
+    with np.errstate(over="ignore"):
+        wrong = {"w": -np.exp(w)}
+        report = fastcheck.check(lambda p: np.sum(np.exp(p["w"])), {"w": w}, wrong, engine="loop")
+    assert report.verdict is not PASS
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_single_usable_look_confirms_nothing():
+    # log is not finite at most steps around the first element, and far from straight at the rest.
+    w = np.array([1e-12, 1e-3, 1.0])
+    for options in ({}, {"step": 1e-5}, {"method": "forward"}):
+        report = fastcheck.check(
+            lambda p: np.sum(np.log(p["w"])), {"w": w}, {"w": 1 / w}, **options
+        )
+        assert report.verdict is not FAIL, options
+
+
+def test_the_scale_of_the_whole_is_looked_at_again_before_it_fails(check):
+    # Rounded to six digits: every element errs the same way.
+    w = np.linspace(0.5, 1.5, 40)
+    result = check(lambda p: np.round(np.sum(np.sin(p["w"])), 6), {"w": w}, {"w": np.cos(w)})
+    assert result.verdict is not FAIL

@@ -33,6 +33,11 @@ def test_the_users_tolerance_moves_the_resolution_in_proportion():
     assert tolerance.rho_max == pytest.approx(1e-5)
 
 
+@pytest.mark.parametrize("value", [1e-9, 1e-4])
+def test_the_users_tolerance_also_counts_against_the_largest_element(value):
+    assert tolerance_for([np.dtype(float)], value).gamma == value
+
+
 def test_the_resolution_is_never_coarser_than_a_tenth():
     assert tolerance_for([np.dtype(float)], 0.5).rho_max == 0.1
 
