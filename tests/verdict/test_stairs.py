@@ -48,6 +48,11 @@ def test_nor_does_it_with_steps_and_methods_of_the_users_own(place, options):
         assert report.verdict is not Verdict.FAIL, (seed, str(report))
 
 
+def test_stairs_that_add_up_in_one_direction_do_not_pass_for_a_wrong_scale():
+    net = quantised.Quantised(7091, "an offset")
+    assert checked(net, net.grads).verdict is Verdict.INCONCLUSIVE
+
+
 def planted(net, seed):
     """A wrong gradient: a tensor doubled, of the wrong sign, zero, or a third off in one place."""
     name = ("W1", "b1", "W2", "b2")[seed % 4]
