@@ -47,30 +47,25 @@ def stack_nested(values: Any) -> Traced:
     return result
 
 
-def _many(arrays: Any) -> Any:
-    """np.vstack and its kin also take one array, whose rows they stack."""
-    return list(arrays)
-
-
 @traced(np.vstack)
 def vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    return concatenate([np.atleast_2d(part) for part in _many(tup)], 0, dtype=dtype)
+    return concatenate([np.atleast_2d(part) for part in tup], 0, dtype=dtype)
 
 
 @traced(np.hstack)
 def hstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
-    parts = [np.atleast_1d(part) for part in _many(tup)]
+    parts = [np.atleast_1d(part) for part in tup]
     return concatenate(parts, 0 if np.ndim(parts[0]) == 1 else 1, dtype=dtype)
 
 
 @traced(np.dstack)
 def dstack(tup: Any) -> Any:
-    return concatenate([np.atleast_3d(part) for part in _many(tup)], 2)
+    return concatenate([np.atleast_3d(part) for part in tup], 2)
 
 
 @traced(np.column_stack)
 def column_stack(tup: Any) -> Any:
-    columns = [np.reshape(part, (-1, 1)) if np.ndim(part) < 2 else part for part in _many(tup)]
+    columns = [np.reshape(part, (-1, 1)) if np.ndim(part) < 2 else part for part in tup]
     return concatenate(columns, 1)
 
 

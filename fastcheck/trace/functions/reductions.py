@@ -39,6 +39,26 @@ def _masked(a: Any, where: Any, neutral: float) -> Any:
     return a if where is True or where is _ABSENT else np.where(where, a, neutral)
 
 
+def _whole(
+    primitive: Primitive,
+    combine: Any,
+    neutral: float,
+    a: Any,
+    axis: Any,
+    keepdims: Any,
+    initial: Any,
+    where: Any,
+) -> Any:
+    """Reduce with NumPy's `where=` and `initial=`: neutral where left out, combined at the end."""
+    a = _masked(lift(a, tape_of(a, where)), where, neutral)
+    reduced = _reduce(primitive, a, axis, keepdims)
+    return reduced if initial is _ABSENT else combine(reduced, initial)
+
+
+def _typed(a: Any, dtype: Any, *others: Any) -> Any:
+    return a if dtype is None else lift(a, tape_of(a, *others)).astype(dtype)
+
+
 @traced(np.sum)
 def sum_(
     a: Any,
@@ -48,11 +68,7 @@ def sum_(
     initial: Any = _ABSENT,
     where: Any = True,
 ) -> Any:
-    a = _masked(lift(a, tape_of(a, where)), where, 0.0)
-    if dtype is not None:
-        a = a.astype(dtype)
-    total = _reduce(SUM, a, axis, keepdims)
-    return total if initial is _ABSENT else total + initial
+    return _whole(SUM, np.add, 0.0, _typed(a, dtype, where), axis, keepdims, initial, where)
 
 
 @traced(np.prod)
@@ -64,37 +80,21 @@ def prod(
     initial: Any = _ABSENT,
     where: Any = True,
 ) -> Any:
-    a = _masked(lift(a, tape_of(a, where)), where, 1.0)
-    if dtype is not None:
-        a = a.astype(dtype)
-    product = _reduce(PROD, a, axis, keepdims)
-    return product if initial is _ABSENT else product * initial
+    return _whole(PROD, np.multiply, 1.0, _typed(a, dtype, where), axis, keepdims, initial, where)
 
 
 @traced(np.max, np.amax)
 def max_(
-    a: Any,
-    axis: Any = None,
-    keepdims: Any = _ABSENT,
-    initial: Any = _ABSENT,
-    where: Any = True,
+    a: Any, axis: Any = None, keepdims: Any = _ABSENT, initial: Any = _ABSENT, where: Any = True
 ) -> Any:
-    a = _masked(lift(a, tape_of(a, where)), where, -np.inf)
-    largest = _reduce(MAX, a, axis, keepdims)
-    return largest if initial is _ABSENT else np.maximum(largest, initial)
+    return _whole(MAX, np.maximum, -np.inf, a, axis, keepdims, initial, where)
 
 
 @traced(np.min, np.amin)
 def min_(
-    a: Any,
-    axis: Any = None,
-    keepdims: Any = _ABSENT,
-    initial: Any = _ABSENT,
-    where: Any = True,
+    a: Any, axis: Any = None, keepdims: Any = _ABSENT, initial: Any = _ABSENT, where: Any = True
 ) -> Any:
-    a = _masked(lift(a, tape_of(a, where)), where, np.inf)
-    smallest = _reduce(MIN, a, axis, keepdims)
-    return smallest if initial is _ABSENT else np.minimum(smallest, initial)
+    return _whole(MIN, np.minimum, np.inf, a, axis, keepdims, initial, where)
 
 
 @traced(np.mean)
