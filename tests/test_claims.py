@@ -52,12 +52,12 @@ def test_replay_is_within_1e_9_of_the_exact_gradient(problem):
     assert np.sqrt(difference / size) <= 1e-9
 
 
-def test_every_parameter_of_784_10_10_passes_on_replay(problem):
+def test_every_parameter_of_784_10_10_passes(problem):
     report = fastcheck.check(problem.loss, problem.params, problem.grads)
     assert report.passed
     assert report.checked == 7_960
     assert report.forward_passes == 15_920
-    assert {tensor.engine for tensor in report.tensors.values()} == {"replay"}
+    assert {tensor.engine for tensor in report.tensors.values()} <= {"fused", "replay"}
     assert report.loss_calls < 60
 
 

@@ -12,12 +12,16 @@ import numpy as np
 
 from fastcheck.differences import Bases
 from fastcheck.engines.base import Engine
+from fastcheck.engines.choice import Costs, costs_of, kernel_pays
 from fastcheck.engines.crosscheck import Noise, disagreement
+from fastcheck.engines.fused import FusedEngine
+from fastcheck.engines.kernelcheck import unlike_replay
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.engines.rounding import rounding_of, term_size
 from fastcheck.errors import FastcheckError, InputError
+from fastcheck.fusion.dims import NotFusable
 from fastcheck.keep import keep
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph
@@ -26,15 +30,17 @@ from fastcheck.trace.slices import slice_for
 from fastcheck.trace.tape import Untraceable
 from fastcheck.trace.tracer import trace
 
-ENGINES = ("auto", "loop", "replay")
+ENGINES = ("auto", "loop", "replay", "fused")
+_TRUSTED = "traced, and cross-checked against `loss`"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The engine of one tensor, and the sentence that says why."""
+    """The engine of one tensor, the sentence that says why, and what each would have cost."""
 
     engine: Engine
     reason: str
+    costs: Costs
 
 
 @dataclass
@@ -67,8 +73,9 @@ class Planner:
     ----------
     loss : LossFunction
     tree : ParamTree
-    engine : {"auto", "loop", "replay"}
-        "replay" raises where "auto" would fall back to the loop.
+    engine : {"auto", "loop", "replay", "fused"}
+        "replay" raises where "auto" would fall back to the loop, "fused" where a kernel cannot be
+        made.
     memory : int
         Bytes for the stacks of one chunk.
     xp : module
@@ -131,8 +138,13 @@ class Planner:
 
     def assign(self, tensor: Tensor) -> Assignment:
         """Choose the engine of one tensor and cross-check it."""
+        assignment = self._choose(tensor)
+        self.plan.assignments[tensor.name] = assignment
+        return assignment
+
+    def _choose(self, tensor: Tensor) -> Assignment:
         if self.plan.graph is None:
-            return self._remember(tensor, self.plan.loop, self.plan.refusal)
+            return self._by_loop(tensor, self.plan.refusal)
         obstacle = escaped_number(self.plan.graph, tensor.name)
         if obstacle is None:
             try:
@@ -142,21 +154,54 @@ class Planner:
                 raise
             except Exception as fault:
                 obstacle = f"replaying it is not possible ({type(fault).__name__}: {fault})"
-        if obstacle is None:
-            return self._remember(tensor, replay, "traced, and cross-checked against `loss`")
-        self._insist(obstacle)
-        return self._remember(tensor, self.plan.loop, obstacle)
+        if obstacle is not None:
+            self._insist(obstacle)
+            return self._by_loop(tensor, obstacle)
+        return self._by_kernel_or_replay(tensor, replay)
+
+    def _by_loop(self, tensor: Tensor, why: str) -> Assignment:
+        return Assignment(self.plan.loop, why, Costs(2 * tensor.size * self._seconds_a_call()))
+
+    def _by_kernel_or_replay(self, tensor: Tensor, replay: ReplayEngine) -> Assignment:
+        if self._engine == "replay" or not tensor.size:
+            costs = costs_of(replay, None, tensor.size, self._seconds_a_call())
+            return Assignment(replay, _TRUSTED, costs)
+        fused, obstacle = None, None
+        try:
+            fused = FusedEngine(replay, tensor, self._memory)
+        except NotFusable as why:
+            obstacle = str(why)
+        costs = costs_of(replay, fused, tensor.size, self._seconds_a_call())
+        if fused is not None:
+            if self._engine == "auto" and not kernel_pays(fused, costs):
+                return Assignment(replay, _TRUSTED, costs)
+            obstacle = self._unlike_replay(fused, replay, tensor)
+        if fused is not None and obstacle is None:
+            return Assignment(fused, _TRUSTED, costs)
+        if self._engine == "fused":
+            raise InputError(
+                f"`engine` is 'fused', but there is no kernel for {tensor.name}: {obstacle}. "
+                "Use engine='auto', which falls back to the replay engine."
+            )
+        return Assignment(replay, f"{_TRUSTED}; no kernel, because {obstacle}", costs)
+
+    def _unlike_replay(
+        self, fused: FusedEngine, replay: ReplayEngine, tensor: Tensor
+    ) -> str | None:
+        """Run the kernel for the first time; whatever goes wrong with it, there is the replay."""
+        try:
+            return unlike_replay(fused, replay, tensor, self._rng)
+        except Exception as fault:
+            return f"it could not be made ({type(fault).__name__}: {fault})"
+
+    def _seconds_a_call(self) -> float:
+        return self._loss.seconds / max(self._loss.calls, 1)
 
     def _disagreement(self, replay: ReplayEngine, tensor: Tensor) -> str | None:
         found = disagreement(
             replay, self.plan.loop, self._loss, self._tree, tensor, self._noise, self._rng
         )
         return None if found is None else f"the cross-check failed: {found}"
-
-    def _remember(self, tensor: Tensor, engine: Engine, reason: str) -> Assignment:
-        assignment = Assignment(engine, reason)
-        self.plan.assignments[tensor.name] = assignment
-        return assignment
 
     def _replay(self, graph: Graph, tensor: Tensor) -> ReplayEngine:
         loop = self.plan.loop
@@ -188,9 +233,9 @@ class Planner:
             ) from None
 
     def _insist(self, why: str) -> None:
-        if self._engine == "replay":
+        if self._engine in ("replay", "fused"):
             raise InputError(
-                f"`engine` is 'replay', but the loss cannot be replayed: {why}. "
+                f"`engine` is '{self._engine}', but the loss cannot be replayed: {why}. "
                 "Use engine='auto', which falls back to the loop engine and says so."
             )
 

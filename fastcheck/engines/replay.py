@@ -18,12 +18,18 @@ from fastcheck.engines.rounding import term_size
 from fastcheck.errors import InputError
 from fastcheck.params import Tensor
 from fastcheck.trace.graph import Graph, Node
+from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP
 from fastcheck.trace.slices import Slice, slice_for
 
 CACHE_BYTES = 2 * 1024**2
 """The size that the largest stack of a chunk is meant to have, so that a few stay in the cache."""
 _MOST_COPIES = 4096
 _PROBES = 8
+# What the parts of a replay take, about: a call of a rule, an element of a stack; a softmax goes
+# over its stack several times.
+_SECONDS_A_RULE = 15e-6
+_SECONDS_AN_ELEMENT = 1.5e-9
+_SOFTMAX = 8
 
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]
 """J(θ + step) − J(θ) by the user's own function, for flat indices and signed steps."""
@@ -55,6 +61,8 @@ class ReplayEngine:
         Parameters per chunk.
     bytes_per_parameter : int
         The peak size of the live stacks, per parameter.
+    elements_per_parameter : int
+        How many numbers of stacks are computed, per parameter.
     """
 
     name = "replay"
@@ -76,8 +84,14 @@ class ReplayEngine:
         self._fallback = fallback
         self._bases = Bases() if bases is None else bases
         self._bases.pool.clear()  # the chunks of another tensor have other sizes
-        self.bytes_per_parameter, largest = self._measure()
+        self.bytes_per_parameter, largest, self.elements_per_parameter = self._measure()
         self.chunk = _chunk(tensor.name, self.bytes_per_parameter, largest, memory)
+
+    def seconds(self) -> float:
+        """Estimate the time of all of the tensor's differences."""
+        chunks = -(-self._tensor.size // self.chunk)
+        elements = self._tensor.size * self.elements_per_parameter
+        return chunks * len(self.slice.nodes) * _SECONDS_A_RULE + elements * _SECONDS_AN_ELEMENT
 
     def differences(
         self,
@@ -183,27 +197,41 @@ class ReplayEngine:
                 diverged |= moved.reshape(context.copies, -1).any(axis=1)
         return diverged
 
-    def _measure(self) -> tuple[int, int]:
-        """Run a few copies to learn how large the stacks are: per parameter, at the peak, and one.
+    def _measure(self) -> tuple[int, int, int]:
+        """Run a few copies to learn how large the stacks are, per parameter.
+
+        Returns the bytes at the peak, those of the largest stack, and the elements of all stacks.
 
         Elements of one tensor may reach very different parts of the graph (a flat vector that
         is sliced into layers), so the copies are spread over all of it.
         """
         if not self._tensor.size:
-            return 1, 1
+            return 1, 1, 1
         peak, largest = 1, 1
+        sizes: dict[Node, int] = {}
 
         def watch(live: dict[Node, Delta]) -> None:
             nonlocal peak, largest
-            sizes = [delta.values.nbytes for delta in live.values()]
-            peak, largest = max(peak, sum(sizes)), max([largest, *sizes])
+            present = {node: delta.values.nbytes for node, delta in live.items()}
+            sizes.update(present)
+            peak = max(peak, sum(present.values()))
+            largest = max([largest, *present.values()])
 
         probes = np.unique(np.linspace(0, self._tensor.size - 1, _PROBES).astype(np.int64))
         context = Context(self._bases, 2 * len(probes))
         moves = np.repeat([2.0**-30, -(2.0**-30)], len(probes))
         self._run(context, self._seed(np.tile(probes, 2), moves), watch)
         # A rule may hold a few temporaries of the largest stack.
-        return -(-(peak + 3 * largest) // len(probes)), -(-largest // len(probes))
+        count = len(probes)
+        elements = sum(
+            size * (_SOFTMAX if node.primitive in (LOG_SOFTMAX, LOGSUMEXP) else 1)
+            for node, size in sizes.items()
+        )
+        return (
+            -(-(peak + 3 * largest) // count),
+            -(-largest // count),
+            -(-elements // (8 * count)),
+        )
 
 
 def _chunk(name: str, per_parameter: int, largest: int, memory: int) -> int:

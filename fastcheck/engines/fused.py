@@ -1,0 +1,184 @@
+"""The fused engine: a slice as machine code, one kernel for the elements that enter it alike.
+
+The kernel computes the copies for which nothing crosses a kink and every polynomial is in its
+reach, and refuses the others; those are replayed. So both engines answer the same question in the
+same way, and this one answers it for nearly every copy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.engines.replay import ReplayEngine
+from fastcheck.fusion.dims import NotFusable
+from fastcheck.fusion.kernel import NANOSECONDS, Kernel, threads
+from fastcheck.fusion.llvm import print_kernel
+from fastcheck.fusion.lower import lower
+from fastcheck.fusion.roots import Group, groups_of
+from fastcheck.fusion.schedule import schedule
+from fastcheck.fusion.series import REACHES
+from fastcheck.params import Tensor
+
+_SAMPLE = 64
+_MOST_REFUSED = 0.1
+# An argument of a polynomial is a step times inputs and weights; they are seldom larger than this.
+_USUAL_GAIN = 8.0
+
+
+class FusedEngine:
+    """Exact differences for one tensor by generated kernels.
+
+    Parameters
+    ----------
+    replay : ReplayEngine
+        Computes the copies that a kernel refuses.
+    tensor : Tensor
+    memory : int
+        Bytes for what is hoisted out of the kernels, at a time.
+
+    Raises
+    ------
+    NotFusable
+        The slice does something that a kernel does not.
+
+    Attributes
+    ----------
+    refused : int
+        How many copies have been left to the replay engine so far.
+    """
+
+    name = "fused"
+    exact = True
+
+    def __init__(self, replay: ReplayEngine, tensor: Tensor, memory: int) -> None:
+        if not replay.exact:
+            raise NotFusable("a function takes part whose difference cancels digits")
+        self.replay = replay
+        self.loss = replay.loss
+        self.magnitude = replay.magnitude
+        self.slice = replay.slice
+        self.refused = 0
+        self._tensor = tensor
+        self._memory = memory
+        self._groups = groups_of(self.slice)
+        self._kernels: dict[tuple[Group, float], Kernel | None] = {}
+        self._gain = _USUAL_GAIN
+        for group in self._groups:
+            self.kernel(group, REACHES[0])
+
+    def kernel(self, group: Group, reach: float) -> Kernel | None:
+        """Return the kernel of a group; None if its elements do not reach the loss."""
+        if (group, reach) not in self._kernels:
+            program = lower(self.slice, group, reach)
+            self._kernels[group, reach] = (
+                None
+                if program.change is None
+                else Kernel(print_kernel(program, schedule(program)), self._memory)
+            )
+        return self._kernels[group, reach]
+
+    def kernels(self) -> list[Kernel]:
+        """Return the kernels that differences of the usual step need."""
+        found = [self.kernel(group, REACHES[0]) for group in self._groups]
+        return [kernel for kernel in found if kernel is not None]
+
+    def seconds(self) -> float:
+        """Estimate the time of all of the tensor's differences, kernels compiled."""
+        each = max((kernel.source.operations for kernel in self.kernels()), default=0.0)
+        work = each * self._tensor.size * NANOSECONDS * 1e-9
+        return 3e-4 + work / min(threads(), max(1.0, work / 1e-4))
+
+    def differences(
+        self,
+        tensor: str,
+        indices: IndexArray,
+        steps: FloatArray,
+        *,
+        central: bool = True,
+    ) -> Differences:
+        """Perturb single elements of the tensor; see `fastcheck.engines.base.Engine`."""
+        count = len(indices)
+        plus, minus = np.zeros(count), np.zeros(count)
+        refused = np.zeros(count, dtype=bool)
+        for group in self._groups:
+            chosen = _members(group, indices, self._tensor.size)
+            if chosen is not None and not chosen.any():
+                continue
+            part = slice(None) if chosen is None else chosen
+            plus[part], minus[part], refused[part] = self._group(group, indices[part], steps[part])
+        if not central:
+            minus[:] = 0.0
+        result = Differences(
+            plus=plus,
+            minus=minus,
+            step_plus=steps.copy(),
+            step_minus=steps.copy() if central else np.zeros(count),
+            kinked=np.zeros(count, dtype=bool),
+            loss_calls=0,
+        )
+        refused |= ~np.isfinite(plus) | ~np.isfinite(minus)
+        return (
+            self._with_replayed(result, indices, steps, refused, central)
+            if refused.any()
+            else result
+        )
+
+    def _group(
+        self, group: Group, indices: IndexArray, steps: FloatArray
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Run the kernel with the smallest reach that few copies are out of."""
+        largest = float(steps.max(initial=0.0))
+        fitting = [reach for reach in REACHES if reach >= largest * self._gain] or [REACHES[-1]]
+        sample = slice(None, None, max(1, len(indices) // _SAMPLE))
+        for reach in fitting[:-1]:
+            _, _, refused = self._run(group, reach, indices[sample], steps[sample])
+            if refused.mean() <= _MOST_REFUSED:
+                break
+            # Kinks are refused whatever the reach; another one is tried to find out.
+            self._gain = max(self._gain, 1.01 * reach / largest)
+        else:
+            reach = fitting[-1]
+        return self._run(group, reach, indices, steps)
+
+    def _run(
+        self, group: Group, reach: float, indices: IndexArray, steps: FloatArray
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        kernel = self.kernel(group, reach)
+        if kernel is None:
+            nothing = np.zeros(len(indices))
+            return nothing, nothing.copy(), np.zeros(len(indices), dtype=bool)
+        return kernel.run({pin: at[indices] for pin, at in group.positions.items()}, steps)
+
+    def _with_replayed(
+        self,
+        found: Differences,
+        indices: IndexArray,
+        steps: FloatArray,
+        refused: BoolArray,
+        central: bool,
+    ) -> Differences:
+        """Replay the copies that the kernel refused."""
+        self.refused += int(refused.sum())
+        again = self.replay.differences(
+            self._tensor.name, indices[refused], steps[refused], central=central
+        )
+        found.plus[refused], found.minus[refused] = again.plus, again.minus
+        found.kinked[refused] = again.kinked
+        return Differences(
+            plus=found.plus,
+            minus=found.minus,
+            step_plus=found.step_plus,
+            step_minus=found.step_minus,
+            kinked=found.kinked,
+            loss_calls=again.loss_calls,
+        )
+
+
+def _members(group: Group, indices: IndexArray, size: int) -> BoolArray | None:
+    """Return which of the indices belong to a group; None for all of them."""
+    if group.elements is None:
+        return None
+    inside = np.zeros(size, dtype=bool)
+    inside[group.elements] = True
+    return inside[indices]

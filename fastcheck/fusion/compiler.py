@@ -1,0 +1,181 @@
+"""Compiles kernels with LLVM, and keeps them on disk for the next process."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastcheck.fusion.llvm import FUNCTION, Source
+
+_MAGIC = b"fastcheck kernel 1\n"
+_KEPT = 512
+_SECONDS_TO_START, _SECONDS_A_KERNEL, _SECONDS_A_LINE = 0.06, 0.005, 5e-5
+_ARGUMENTS = (*[ctypes.c_void_p] * 9, ctypes.c_int64, ctypes.c_int64)
+Function = Callable[..., None]
+
+_loaded: dict[str, tuple[Function, Any]] = {}
+_lock = threading.Lock()
+notes: list[str] = []
+"""What was wrong with the cache on disk, each thing once; kernels are compiled all the same."""
+
+
+def compiled(source: Source) -> Function:
+    """Return the machine code of a kernel: from memory, from disk, or compiled now."""
+    key = _key(source.text)
+    with _lock:
+        if key not in _loaded:
+            code = _read(key)
+            if code is None:
+                code = _machine().compile(source.text)
+                _write(key, code)
+            _loaded[key] = _machine().load(code)
+        return _loaded[key][0]
+
+
+def is_compiled(source: Source) -> bool:
+    """Whether the kernel is at hand, in memory or on disk."""
+    key = _key(source.text)
+    return key in _loaded or _file(key).exists()
+
+
+def seconds_to_compile(source: Source) -> float:
+    """Estimate how long compiling a kernel takes; nothing, if it is at hand."""
+    if is_compiled(source):
+        return 0.0
+    start = 0.0 if "llvmlite.binding" in sys.modules else _SECONDS_TO_START
+    return start + _SECONDS_A_KERNEL + _SECONDS_A_LINE * source.text.count("\n")
+
+
+def available() -> str | None:
+    """Return None if kernels can be compiled here, otherwise why not."""
+    try:
+        _machine()
+    except Exception as fault:
+        return f"kernels cannot be compiled here ({type(fault).__name__}: {fault})"
+    return None
+
+
+class _Machine:
+    """LLVM set up for this processor."""
+
+    def __init__(self) -> None:
+        import llvmlite.binding as llvm
+
+        self._llvm = llvm
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        features = llvm.get_host_cpu_features().flatten()
+        self._target = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=features, opt=2, jit=True
+        )
+
+    def compile(self, text: str) -> bytes:
+        """Return the object code of a function."""
+        module = self._llvm.parse_assembly(text)
+        module.triple = self._target.triple
+        module.data_layout = str(self._target.target_data)
+        code: bytes = self._target.emit_object(module)
+        return code
+
+    def load(self, code: bytes) -> tuple[Function, Any]:
+        """Return the function, and what has to stay alive for it."""
+        engine = self._llvm.create_mcjit_compiler(self._llvm.parse_assembly(""), self._target)
+        engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
+        engine.finalize_object()
+        address = engine.get_function_address(FUNCTION)
+        return ctypes.CFUNCTYPE(None, *_ARGUMENTS)(address), engine
+
+
+@cache
+def _machine() -> _Machine:
+    return _Machine()
+
+
+@cache
+def _host() -> str:
+    """Return what machine code depends on besides its source."""
+    import llvmlite
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features().flatten()
+    return f"{llvmlite.__version__} {llvm.get_host_cpu_name()} {features} {sys.platform}"
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(f"{_host()}\n{text}".encode()).hexdigest()
+
+
+# -- the cache on disk ----------------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Return the folder of compiled kernels: FASTCHECK_CACHE_DIR, or the user's cache folder."""
+    chosen = os.environ.get("FASTCHECK_CACHE_DIR")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "fastcheck" / "kernels"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "fastcheck"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastcheck"
+
+
+def _file(key: str) -> Path:
+    return cache_folder() / f"{key}.kernel"
+
+
+def _read(key: str) -> bytes | None:
+    """Return a kernel from disk; None if there is none, or it is not what was written."""
+    file = _file(key)
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as fault:
+        _note(f"the kernel cache in {file.parent} cannot be read ({fault.strerror})")
+        return None
+    digest, code = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+    if not data.startswith(_MAGIC) or hashlib.sha256(code).digest() != digest:
+        _note(f"a damaged kernel in {file.parent} was compiled anew")
+        return None
+    return code
+
+
+def _write(key: str, code: bytes) -> None:
+    """Keep a kernel on disk; where that is not possible, say so and go on."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, name = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(_MAGIC + hashlib.sha256(code).digest() + code)
+            os.replace(name, _file(key))
+        except OSError:
+            os.unlink(name)
+            raise
+        _prune(folder)
+    except OSError as fault:
+        _note(f"kernels cannot be kept in {folder} ({fault.strerror}); set FASTCHECK_CACHE_DIR")
+
+
+def _prune(folder: Path) -> None:
+    """Remove the oldest kernels where there are too many."""
+    files = list(folder.glob("*.kernel"))
+    if len(files) > _KEPT:
+        files.sort(key=lambda file: file.stat().st_mtime)
+        for file in files[: len(files) - _KEPT]:
+            file.unlink(missing_ok=True)
+
+
+def _note(what: str) -> None:
+    if what not in notes:
+        notes.append(what)

@@ -1,0 +1,109 @@
+"""Where a kernel finds its constants: pointers, strides and positions, each computed only once.
+
+Pointers move from the outside in: to the copy's position along the pins, to the iteration of each
+loop, and last by an offset that is known when the kernel is made.
+"""
+
+from __future__ import annotations
+
+from fastcheck.fusion.code import Code, Scope
+from fastcheck.fusion.dims import Label, Pin
+from fastcheck.fusion.hoisted import Hoisted
+from fastcheck.fusion.layout import Layout
+from fastcheck.fusion.schedule import Schedule
+
+MOST_DIMS = 8
+"""How many strides an array has room for."""
+
+
+def strided(layout: Layout) -> list[Label | Pin]:
+    """Return the dimensions of a layout that have a stride, outermost first."""
+    vector = layout.schedule.vector
+    along: list[Label | Pin] = [vector] if layout.vectorised and vector is not None else []
+    return [*layout.pins, *along, *layout.looped]
+
+
+class Memory:
+    """The arrays and tables of one kernel.
+
+    Attributes
+    ----------
+    layouts : dict of Hoisted to Layout
+        The arrays, in order.
+    pins, loops : dict
+        The pins whose positions and the loops whose lengths are read, numbered.
+    """
+
+    def __init__(self, code: Code, schedule: Schedule, padded: set[Hoisted]) -> None:
+        self._code = code
+        self._schedule = schedule
+        self._padded = padded
+        self.layouts: dict[Hoisted, Layout] = {}
+        self.pins: dict[Pin, int] = {}
+        self.loops: dict[Label, int] = {}
+
+    def load(self, hoisted: Hoisted, places: dict[Label, int], scope: Scope) -> str:
+        """Load an element of a constant, or one for each sample of the block."""
+        layout = self.layout(hoisted)
+        pointer = self._base(layout)
+        for outer in self._code.stack:
+            if outer.label is not None and outer.label in hoisted.labels:
+                stride = self._stride(layout, outer.label)
+                place = outer.known["place"]
+                pointer = self._moved(outer, pointer, place, stride)
+        offset = layout.offset(places)
+        if offset:
+            pointer = self._code.once(
+                scope,
+                ("offset", pointer, offset),
+                f"getelementptr double, ptr {pointer}, i64 {offset}",
+            )
+        kind = self._code.number if layout.vectorised else "double"
+        value = self._code.emit(scope, f"load {kind}, ptr {pointer}, align 8")
+        return value if layout.vectorised else self._code.splat(scope, value)
+
+    def layout(self, hoisted: Hoisted) -> Layout:
+        """Return the layout of a constant, making room for it in the table of arrays."""
+        if hoisted not in self.layouts:
+            self.layouts[hoisted] = Layout(hoisted, self._schedule, hoisted in self._padded)
+        return self.layouts[hoisted]
+
+    def table(self, name: str, number: int) -> str:
+        """Return a pointer from one of the tables of pointers."""
+        return self._code.element(self._code.entry, "ptr", f"%{name}", number)
+
+    def position(self, pin: Pin) -> str:
+        """Return where the copy is perturbed along a pin."""
+        number = self.pins.setdefault(pin, len(self.pins))
+        return self._code.element(
+            self._code.copy, "i64", self.table("positions", number), "%copy_index"
+        )
+
+    def length(self, label: Label) -> str:
+        """Return how many iterations a loop has."""
+        number = self.loops.setdefault(label, len(self.loops))
+        return self._code.element(self._code.entry, "i64", "%lengths", number)
+
+    def _base(self, layout: Layout) -> str:
+        """Return the pointer to what a copy needs of an array."""
+        pointer = self.table("arrays", list(self.layouts).index(layout.hoisted))
+        for pin in layout.pins:
+            stride = self._stride(layout, pin)
+            pointer = self._moved(self._code.copy, pointer, self.position(pin), stride)
+        return pointer
+
+    def _moved(self, scope: Scope, pointer: str, place: str, stride: str) -> str:
+        distance = self._code.once(scope, ("distance", place, stride), f"mul i64 {place}, {stride}")
+        return self._code.once(
+            scope,
+            ("moved", pointer, distance),
+            f"getelementptr double, ptr {pointer}, i64 {distance}",
+        )
+
+    def _stride(self, layout: Layout, dim: Label | Pin) -> str:
+        """Return by how many elements one step along a pin or a loop moves on."""
+        place = strided(layout).index(dim)
+        if isinstance(dim, Label) and place == len(strided(layout)) - 1:
+            return str(layout.inner)
+        number = list(self.layouts).index(layout.hoisted)
+        return self._code.element(self._code.entry, "i64", "%strides", MOST_DIMS * number + place)

@@ -1,0 +1,178 @@
+"""Reshape, transpose, broadcast, indexing: axes move, and what they follow moves with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastcheck.fusion.dims import Label, NotFusable, Pin
+from fastcheck.fusion.form import Algebra, Axis, Form, Term
+from fastcheck.fusion.hoisted import known, taken
+from fastcheck.fusion.rules import Forms, rule
+from fastcheck.trace.graph import Node
+from fastcheck.trace.primitives import BROADCAST, INDEX, RESHAPE, TRANSPOSE
+
+_MOST_GATHERED = 1_000_000
+
+
+@rule(TRANSPOSE)
+def _transpose(algebra: Algebra, node: Node, forms: Forms) -> Form:
+    form = _only(forms)
+    return Form(tuple(form.axes[axis] for axis in node.params["axes"]), form.terms)
+
+
+@rule(BROADCAST)
+def _broadcast(algebra: Algebra, node: Node, forms: Forms) -> Form:
+    form = _only(forms)
+    return Form((None,) * (node.ndim - len(form.axes)) + form.axes, form.terms)
+
+
+@rule(RESHAPE)
+def _reshape(algebra: Algebra, node: Node, forms: Forms) -> Form:
+    """Move the axes where only sizes of 1 come and go, or where the difference is the same."""
+    form, shape = _only(forms), node.operands[0].shape
+    groups = _groups(shape, node.shape)
+    axes: list[Axis] = []
+    for old, new in groups:
+        wide_old = [axis for axis in old if shape[axis] != 1]
+        wide_new = [axis for axis in new if node.shape[axis] != 1]
+        follows = [form.axes[axis] for axis in wide_old]
+        if len(wide_old) <= 1 and len(wide_new) <= 1:
+            kept = iter(follows)
+            axes += [next(kept) if axis in wide_new else None for axis in new]
+        elif all(dim is None for dim in follows):
+            axes += [None] * len(new)
+        else:
+            raise NotFusable(f"a reshape from {shape} to {node.shape}")
+    return Form(tuple(axes), form.terms)
+
+
+def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """Cut two shapes of one size into the smallest runs of axes that hold the same elements."""
+    groups, i, j = [], 0, 0
+    while i < len(old) or j < len(new):
+        left, right, a, b = [], [], 1, 1
+        if i < len(old):
+            left, a, i = [i], old[i], i + 1
+        if j < len(new):
+            right, b, j = [j], new[j], j + 1
+        while a != b:
+            if a < b:
+                left, a, i = [*left, i], a * old[i], i + 1
+            else:
+                right, b, j = [*right, j], b * new[j], j + 1
+        groups.append((left, right))
+    return groups
+
+
+@rule(INDEX)
+def _index(algebra: Algebra, node: Node, forms: Forms) -> Form | None:
+    form, operand = _only(forms), node.operands[0]
+    index = node.params["index"]
+    parts = _expanded(index if isinstance(index, tuple) else (index,), operand.ndim)
+    if any(isinstance(part, np.ndarray | list) for part in parts):
+        return _gathered(algebra, node, form, parts)
+    axes: list[Axis] = []
+    terms, axis = form.terms, 0
+    for part in parts:
+        if part is None:
+            axes.append(None)
+            continue
+        terms, left = _one_axis(algebra, terms, form.axes[axis], part, operand.shape[axis])
+        axes += left
+        axis += 1
+    return Form(tuple(axes), terms)
+
+
+def _expanded(parts: tuple[Any, ...], ndim: int) -> list[Any]:
+    """Write an ellipsis out, and the full slices that are left off."""
+    used = sum(part is not None and part is not Ellipsis for part in parts)
+    full = [slice(None)] * (ndim - used)
+    result: list[Any] = []
+    for part in parts:
+        if part is Ellipsis:
+            result, full = result + full, []
+        else:
+            result.append(part)
+    return result + full
+
+
+def _one_axis(
+    algebra: Algebra, terms: tuple[Term, ...], follows: Axis, part: Any, size: int
+) -> tuple[tuple[Term, ...], list[Axis]]:
+    """Index one axis with a slice or a number."""
+    whole = isinstance(part, slice) and part.indices(size) == (0, size, 1)
+    left: list[Axis] = [None] if isinstance(part, slice) else []
+    if whole or follows is None:
+        return terms, [follows] if whole else left
+    if isinstance(follows, Pin):
+        if isinstance(part, slice):
+            raise NotFusable("a part of a pinned axis is taken")
+        chosen = known(np.arange(size) == part, (follows,))
+        return algebra.scale(Form((), terms), chosen).terms, left
+    if any(follows in term.variable.labels for term in terms):
+        raise NotFusable("a part of an axis that the kernel computes is taken")
+    new = None
+    if isinstance(part, slice):
+        new = algebra.label(len(range(*part.indices(size))))
+        left = [new]
+    cut = tuple(
+        Term(tuple(taken(f, follows, part, new) for f in term.factors), term.variable)
+        for term in terms
+    )
+    return cut, left
+
+
+def _gathered(algebra: Algebra, node: Node, form: Form, parts: list[Any]) -> Form:
+    """Index with one array, or with arange and labels: a sum over a one-hot array."""
+    shape = node.operands[0].shape
+    if len(parts) != len(shape) or any(part is None for part in parts):
+        raise NotFusable("an index array with a new axis")
+    places = [axis for axis, part in enumerate(parts) if isinstance(part, np.ndarray | list)]
+    arrays = [np.asarray(parts[axis]) for axis in places]
+    rest = [axis for axis in range(len(parts)) if axis not in places]
+    if any(parts[axis] != slice(None) for axis in rest) or any(
+        array.ndim != 1 or array.dtype.kind not in "iu" for array in arrays
+    ):
+        raise NotFusable("indexing with arrays in a form that has no kernel")
+    if len(places) == 2 and places == [0, 1] and not rest:
+        first, second = arrays
+        if len(first) == shape[0] and np.array_equal(first, np.arange(shape[0])):
+            return _one_a_row(algebra, form, second, shape[1])
+    if len(places) == 1:
+        return _reordered(algebra, form, places[0], arrays[0], shape)
+    raise NotFusable("indexing with several arrays")
+
+
+def _one_a_row(algebra: Algebra, form: Form, columns: Any, count: int) -> Form:
+    """Return x[arange(n), columns]."""
+    from fastcheck.fusion.linear import contract_like
+
+    hot = np.zeros((len(columns), count))
+    hot[np.arange(len(columns)), columns] = 1.0
+    if isinstance(form.axes[1], Pin):
+        form = algebra.unpin(form, 1)
+    picked = contract_like(algebra, form, hot, (1,))
+    return Form(picked.axes[:1], picked.terms)
+
+
+def _reordered(algebra: Algebra, form: Form, axis: int, order: Any, shape: tuple[int, ...]) -> Form:
+    """Return x with the elements along one axis taken in another order, or repeatedly."""
+    if form.axes[axis] is None:
+        return form
+    if len(order) * shape[axis] > _MOST_GATHERED:
+        raise NotFusable("a large index array")
+    new = algebra.label(len(order))
+    follows = form.axes[axis]
+    hot = np.zeros((len(order), shape[axis]))
+    hot[np.arange(len(order)), order] = 1.0
+    axes = [new if place == axis else old for place, old in enumerate(form.axes)]
+    over = [follows] if isinstance(follows, Label) else []
+    return algebra.contract(form, known(hot, (new, follows)), over, axes)
+
+
+def _only(forms: Forms) -> Form:
+    (form,) = forms
+    assert form is not None
+    return form
