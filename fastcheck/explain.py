@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from time import perf_counter
 from typing import Any
 
-import numpy as np
-
-from fastcheck.engines.plan import Assignment
+from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.keep import keep
 from fastcheck.options import Options
@@ -17,10 +14,7 @@ from fastcheck.params import ParamTree, Tensor
 from fastcheck.run import ONE_AT_A_TIME, Run, moving
 from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.slices import slice_for
-from fastcheck.verdict.steps import exact_step
 from fastcheck.verdict.tolerances import tolerance_for
-
-_TRIAL = 512
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,11 @@ class TensorPlan:
     bytes_per_chunk : int
         Peak size of the stacks of one chunk.
     seconds : float
-        Estimated from a trial of a few parameters.
+        The estimated time of the engine chosen, compiling included.
+    estimates : dict of str to float
+        Engine → estimated seconds, for every engine that could do it.
+    compiling : float
+        Estimated seconds to compile the kernel; 0 if it is at hand.
     """
 
     name: str
@@ -58,6 +56,8 @@ class TensorPlan:
     chunk: int
     bytes_per_chunk: int
     seconds: float
+    estimates: dict[str, float]
+    compiling: float
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,15 @@ def _numbers(graph: Graph) -> dict[Node, int]:
 def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
     with moving(tensor):
         assignment = run.assign(tensor)
-        seconds = _estimate(assignment, tensor)
-    engine = assignment.engine
+    engine, costs = assignment.engine, assignment.costs
     graph = run.plan.graph
     operations: tuple[int, ...] = ()
-    if isinstance(engine, ReplayEngine) and graph is not None:
+    replay = engine.replay if isinstance(engine, FusedEngine) else engine
+    chunk, per_parameter = 1, 0
+    if isinstance(replay, ReplayEngine) and graph is not None:
         numbers = _numbers(graph)
         operations = tuple(numbers[node] for node in slice_for(graph, tensor.name).nodes)
-    chunk = engine.chunk if isinstance(engine, ReplayEngine) else 1
-    per_parameter = engine.bytes_per_parameter if isinstance(engine, ReplayEngine) else 0
+        chunk, per_parameter = replay.chunk, replay.bytes_per_parameter
     return TensorPlan(
         name=tensor.name,
         shape=tensor.shape,
@@ -175,19 +175,7 @@ def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
         operations=operations,
         chunk=chunk,
         bytes_per_chunk=min(chunk, tensor.size) * per_parameter,
-        seconds=seconds,
+        seconds=costs.of(engine.name),
+        estimates=costs.known(),
+        compiling=costs.compiling,
     )
-
-
-def _estimate(assignment: Assignment, tensor: Tensor) -> float:
-    """Time a few parameters, evenly spaced, and extrapolate."""
-    trial = _TRIAL if isinstance(assignment.engine, ReplayEngine) else 8
-    indices = np.unique(
-        np.linspace(0, max(tensor.size - 1, 0), min(trial, tensor.size)).astype(int)
-    )
-    if not len(indices):
-        return 0.0
-    start = perf_counter()
-    steps = np.full(len(indices), exact_step(tensor))
-    assignment.engine.differences(tensor.name, indices.astype(np.int64), steps)
-    return (perf_counter() - start) * tensor.size / len(indices)

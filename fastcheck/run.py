@@ -65,16 +65,16 @@ class Run:
         self._noises: dict[str, float] = {}
         self.loss = LossFunction(loss, tree)
         with noting("`loss` is called as loss(params), with float64 copies of `params`."):
-            _refuse_randomness(self.loss)
-        self._planner = Planner(
-            self.loss,
-            tree,
-            engine=options.engine,
-            memory=options.memory,
-            xp=options.device.xp,
-            noise=self.noise,
-            rng=self._rng,
-        )
+            self._planner = Planner(
+                self.loss,
+                tree,
+                engine=options.engine,
+                memory=options.memory,
+                xp=options.device.xp,
+                noise=self.noise,
+                rng=self._rng,
+            )
+            _refuse_randomness(self.loss, self._planner.plan.loop.loss)
         self.plan: Plan = self._planner.prepare()
 
     def noise(self) -> float:
@@ -129,8 +129,8 @@ class Run:
         return {"noise": noise, "stairs": max(self._noises.values())}
 
 
-def _refuse_randomness(loss: LossFunction) -> None:
-    difference = loss.repeatability()
+def _refuse_randomness(loss: LossFunction, first: float) -> None:
+    difference = loss.repeatability(first)
     if difference != 0:
         raise InputError(
             f"`loss` gave two different values for the same parameters; they differ by "

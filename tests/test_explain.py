@@ -176,5 +176,5 @@ def test_nothing_of_the_users_is_changed() -> None:
 def test_unusable_arguments_are_refused_as_in_check() -> None:
     with pytest.raises(fastcheck.InputError, match="`memory` is 10 bytes"):
         fastcheck.explain(loss, PARAMS, memory=10)
-    with pytest.raises(fastcheck.InputError, match="`engine` is 'fused'"):
-        fastcheck.explain(loss, PARAMS, engine="fused")
+    with pytest.raises(fastcheck.InputError, match="`engine` is 'batched'"):
+        fastcheck.explain(loss, PARAMS, engine="batched")

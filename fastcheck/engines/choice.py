@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import ReplayEngine
-from fastcheck.fusion.compiler import seconds_to_compile
+from fastcheck.fusion import compiler
 
 # Seconds that replays of a kernel's work have been estimated to take in this process. Once that is
 # what compiling would have taken, it is compiled: a check in a training loop gets its kernels soon,
@@ -22,6 +22,15 @@ class Costs:
     replay: float | None = None
     fused: float | None = None
     compiling: float = 0.0
+
+    def known(self) -> dict[str, float]:
+        """Return the estimates by the engine's name, kernels being compiled."""
+        every = {"fused": self.fused, "replay": self.replay, "loop": self.loop}
+        return {name: seconds for name, seconds in every.items() if seconds is not None}
+
+    def of(self, engine: str) -> float:
+        """Return the estimate of one engine, compiling included."""
+        return self.known()[engine] + (self.compiling if engine == "fused" else 0.0)
 
 
 def kernel_pays(fused: FusedEngine, costs: Costs) -> bool:
@@ -42,8 +51,11 @@ def costs_of(
     replay: ReplayEngine, fused: FusedEngine | None, size: int, seconds_a_call: float
 ) -> Costs:
     """Estimate what each engine would take for a tensor of `size` elements."""
-    loop = 2.0 * size * seconds_a_call
+    loop, replayed = 2.0 * size * seconds_a_call, replay.seconds()
     if fused is None:
-        return Costs(loop, replay.seconds())
-    compiling = sum(seconds_to_compile(kernel.source) for kernel in fused.kernels())
-    return Costs(loop, replay.seconds(), fused.seconds(), compiling)
+        return Costs(loop, replayed)
+    sources = [kernel.source for kernel in fused.kernels()]
+    # Looking for a compiled kernel takes LLVM, which takes longer to load than a small replay.
+    at_hand = compiler.started() or replayed > compiler.SECONDS_TO_START
+    price = compiler.seconds_to_compile if at_hand else compiler.seconds_to_start
+    return Costs(loop, replayed, fused.seconds(), sum(map(price, sources)))

@@ -14,7 +14,7 @@ from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
-from fastcheck.engines.rounding import rounding_of
+from fastcheck.engines.rounding import roundings
 from fastcheck.params import ParamTree, Tensor
 
 _ELEMENTS = 3
@@ -45,7 +45,7 @@ def disagreement(
     if not tensor.size:
         return None
     scale = _scale(tensor)
-    rounding = rounding_of(replay.slice.output)
+    rounding = roundings(replay.magnitude)
     pairs = _direction(replay, loss, loop.loss, tree, tensor, scale, rng)
     pairs += _elements(replay, loop, tensor, scale, rng)
     for what, fast, plain in pairs:
@@ -62,8 +62,7 @@ def _agree(fast: float, plain: float, rounding: float, noise: Noise) -> bool:
 
 
 def _scale(tensor: Tensor) -> float:
-    peak = float(np.max(np.abs(tensor.value)))
-    return peak * float(np.sqrt(np.mean(np.square(tensor.value / peak)))) if peak > 0 else 1.0
+    return tensor.rms or 1.0
 
 
 def _direction(
@@ -100,12 +99,14 @@ def _elements(
     indices: IndexArray = rng.choice(tensor.size, min(_ELEMENTS, tensor.size), replace=False)
     steps: FloatArray = np.full(len(indices), _STEP * scale)
     plain = loop.differences(tensor.name, indices, steps)
-    up = replay.differences(tensor.name, indices, plain.step_plus)
-    down = replay.differences(tensor.name, indices, plain.step_minus)
+    # The steps up and down that floats allow differ a little: each is asked for, in one call.
+    steps = np.concatenate([plain.step_plus, plain.step_minus])
+    fast = replay.differences(tensor.name, np.tile(indices, 2), steps)
+    up, down = fast.plus[: len(indices)], fast.minus[len(indices) :]
     found = []
     for k, index in enumerate(indices):
         place = [int(i) for i in np.unravel_index(int(index), tensor.shape)]
         what = f"moving {tensor.name}{place if place else ''}"
-        found.append((what, float(up.plus[k]), float(plain.plus[k])))
-        found.append((what, float(down.minus[k]), float(plain.minus[k])))
+        found.append((what, float(up[k]), float(plain.plus[k])))
+        found.append((what, float(down[k]), float(plain.minus[k])))
     return found

@@ -131,14 +131,14 @@ class FusedEngine:
         largest = float(steps.max(initial=0.0))
         fitting = [reach for reach in REACHES if reach >= largest * self._gain] or [REACHES[-1]]
         sample = slice(None, None, max(1, len(indices) // _SAMPLE))
-        for reach in fitting[:-1]:
+        for reach in fitting[:-1] if len(indices) > _SAMPLE else ():
             _, _, refused = self._run(group, reach, indices[sample], steps[sample])
             if refused.mean() <= _MOST_REFUSED:
                 break
             # Kinks are refused whatever the reach; another one is tried to find out.
             self._gain = max(self._gain, 1.01 * reach / largest)
         else:
-            reach = fitting[-1]
+            reach = fitting[0] if len(indices) <= _SAMPLE else fitting[-1]
         return self._run(group, reach, indices, steps)
 
     def _run(

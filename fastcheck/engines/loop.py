@@ -74,11 +74,16 @@ class LoopEngine:
         start = entry.value.flat[indices]
         upper, lower = start + steps, start - steps
         plus, minus = np.zeros(len(indices)), np.zeros(len(indices))
-        for first in range(0, len(indices), _SLICE):
-            part = slice(first, first + _SLICE)
-            plus[part] = self._losses(entry, indices[part], upper[part])
+        sides = (upper, lower) if central else (upper,)
+        length = _SLICE // len(sides)
+        for first in range(0, len(indices), length):
+            part = slice(first, first + length)
+            values = np.concatenate([side[part] for side in sides])
+            losses = self._losses(entry, np.tile(indices[part], len(sides)), values)
+            found = np.reshape(losses, (len(sides), -1))
+            plus[part] = found[0]
             if central:
-                minus[part] = self._losses(entry, indices[part], lower[part])
+                minus[part] = found[1]
         with np.errstate(invalid="ignore"):
             return Differences(
                 plus=plus - self.loss,

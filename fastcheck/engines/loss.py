@@ -86,9 +86,12 @@ class LossFunction:
         """Return J(θ), from fresh copies of the parameters."""
         return self(self.tree.copies())
 
-    def repeatability(self) -> float:
-        """Return |J − J| of two calls on equal copies of the parameters: 0 if deterministic."""
-        first = self.base()
+    def repeatability(self, first: float | None = None) -> float:
+        """Return |J − J| of two calls on equal copies of the parameters: 0 if deterministic.
+
+        One call is enough where `first`, J(θ) from an earlier call, is known.
+        """
+        first = self.base() if first is None else first
         return abs(self.base() - first)
 
     def _scalar(self, result: Any) -> float:

@@ -28,7 +28,7 @@ _PROBES = 8
 # What the parts of a replay take, about: a call of a rule, an element of a stack; a softmax goes
 # over its stack several times.
 _SECONDS_A_RULE = 15e-6
-_SECONDS_AN_ELEMENT = 1.5e-9
+_SECONDS_AN_ELEMENT = 0.6e-9
 _SOFTMAX = 8
 
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]

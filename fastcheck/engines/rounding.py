@@ -9,6 +9,7 @@ the last, linear steps scale them.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,12 @@ def term_size(output: Node) -> float:
 
 def rounding_of(output: Node) -> float:
     """Return 64 units of roundoff of the largest terms of the loss, in units of the loss."""
-    return _ROUNDINGS * term_size(output)
+    return roundings(term_size(output))
+
+
+def roundings(magnitude: float) -> float:
+    """Return 64 units of roundoff of terms of that magnitude."""
+    return _ROUNDINGS * magnitude
 
 
 def jitter_noise(graph: Graph, rng: np.random.Generator) -> float:
@@ -133,7 +139,8 @@ def _terms(node: Node, depth: int, known: dict[Node, float]) -> list[float]:
 
 def _largest(node: Node) -> float:
     size = np.abs(np.asarray(node.value, dtype=np.float64))
-    return float(np.max(size[np.isfinite(size)], initial=0.0))
+    top = float(np.max(size, initial=0.0))
+    return top if math.isfinite(top) else float(np.max(size[np.isfinite(size)], initial=0.0))
 
 
 def _smallest(node: Node) -> float:

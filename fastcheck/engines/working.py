@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastcheck.params import ParamTree
 
 
@@ -41,8 +39,7 @@ class WorkingTree:
         written = [
             name
             for name, array in self._arrays.items()
-            if array.shape != self._values[name].shape
-            or not np.array_equal(array, self._values[name])
+            if array.shape != self._values[name].shape or (array != self._values[name]).any()
         ]
         replaced = self._replaced()
         if replaced is None and not written:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,15 +21,15 @@ class Scope:
         The loop that it is the body of.
     block : str
         The basic block in which its last line stands.
-    trips : float
-        How often it runs for one copy, about.
+    nest : tuple of Label
+        The loops around it and its own.
     known : dict
         What has been computed in it, by a key.
     """
 
     label: Label | None
     block: str
-    trips: float
+    nest: tuple[Label, ...]
     lines: list[str] = field(default_factory=list)
     known: dict[Any, Any] = field(default_factory=dict)
 
@@ -44,19 +45,19 @@ class Code:
         The open loops, outermost first; the first is `copy`.
     number, mask : str
         The types of a number and of a condition: vectors, if samples are vectorised.
-    operations : float
-        About how many operations a copy takes.
+    counts : Counter
+        How many operations there are in each nest of loops.
     """
 
     def __init__(self, vectorised: bool) -> None:
-        self.entry = Scope(None, "entry", 0.0)
-        self.copy = Scope(None, "copy", 1.0)
+        self.entry = Scope(None, "entry", ())
+        self.copy = Scope(None, "copy", ())
         self.stack = [self.copy]
         self.vectorised = vectorised
         self.number = f"<{WIDTH} x double>" if vectorised else "double"
         self.mask = f"<{WIDTH} x i1>" if vectorised else "i1"
         self.suffix = f"v{WIDTH}f64" if vectorised else "f64"
-        self.operations = 0.0
+        self.counts: Counter[tuple[Label, ...]] = Counter()
         self._names = 0
 
     def name(self, what: str) -> str:
@@ -68,7 +69,8 @@ class Code:
         """Add a line that computes something; return its name."""
         name = "%" + self.name("v")
         scope.lines.append(f"  {name} = {code}")
-        self.operations += scope.trips
+        if scope is not self.entry:
+            self.counts[scope.nest] += 1
         return name
 
     def once(self, scope: Scope, key: Any, code: str) -> str:

@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fastcheck.fusion.llvm import FUNCTION, Source
+from fastcheck.fusion.llvm import FUNCTION
+from fastcheck.fusion.source import Source
 
 _MAGIC = b"fastcheck kernel 1\n"
 _KEPT = 512
-_SECONDS_TO_START, _SECONDS_A_KERNEL, _SECONDS_A_LINE = 0.06, 0.005, 5e-5
+SECONDS_TO_START = 0.06
+_SECONDS_A_KERNEL, _SECONDS_A_LINE = 0.005, 5e-5
 _ARGUMENTS = (*[ctypes.c_void_p] * 9, ctypes.c_int64, ctypes.c_int64)
 Function = Callable[..., None]
 
@@ -48,19 +50,21 @@ def is_compiled(source: Source) -> bool:
 
 def seconds_to_compile(source: Source) -> float:
     """Estimate how long compiling a kernel takes; nothing, if it is at hand."""
-    if is_compiled(source):
-        return 0.0
-    start = 0.0 if "llvmlite.binding" in sys.modules else _SECONDS_TO_START
-    return start + _SECONDS_A_KERNEL + _SECONDS_A_LINE * source.text.count("\n")
+    return 0.0 if is_compiled(source) else _SECONDS_A_KERNEL + _SECONDS_A_LINE * _lines(source)
 
 
-def available() -> str | None:
-    """Return None if kernels can be compiled here, otherwise why not."""
-    try:
-        _machine()
-    except Exception as fault:
-        return f"kernels cannot be compiled here ({type(fault).__name__}: {fault})"
-    return None
+def seconds_to_start(source: Source) -> float:
+    """Estimate how long the first kernel of a process takes at most, LLVM not being loaded yet."""
+    return SECONDS_TO_START + _SECONDS_A_KERNEL + _SECONDS_A_LINE * _lines(source)
+
+
+def started() -> bool:
+    """Whether LLVM is loaded: before that, nothing here is quick."""
+    return "llvmlite.binding" in sys.modules
+
+
+def _lines(source: Source) -> int:
+    return source.text.count("\n")
 
 
 class _Machine:

@@ -17,8 +17,8 @@ from fastcheck.fusion.compiler import Function, compiled
 from fastcheck.fusion.dims import Pin
 from fastcheck.fusion.hoisted import Hoisted, Values
 from fastcheck.fusion.layout import Layout
-from fastcheck.fusion.llvm import Source
 from fastcheck.fusion.memory import MOST_DIMS, strided
+from fastcheck.fusion.source import Source
 
 Positions = NDArray[np.int64]
 NANOSECONDS = 0.16
@@ -95,9 +95,7 @@ class Kernel:
             for axis in range(len(strided(layout))):
                 strides[place, axis] = array.strides[axis] // array.itemsize
         where = [np.ascontiguousarray(positions[pin], dtype=np.int64) for pin in source.pins]
-        lengths = np.array(
-            [source.layouts[0].schedule.trips(label) for label in source.loops], dtype=np.int64
-        )
+        lengths = np.array([source.schedule.trips(label) for label in source.loops], dtype=np.int64)
         starts, offsets = self._nonzero_blocks(arrays)
         weight = np.zeros(1) if source.weight is None else self._array(source.weight, values, {})
         steps = np.ascontiguousarray(steps)
@@ -168,6 +166,10 @@ def threads() -> int:
 @cache
 def _pool(team: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(team, thread_name_prefix="fastcheck")
+
+
+if hasattr(os, "register_at_fork"):  # a child process has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _blocks(where: Positions, capacity: int) -> list[tuple[Positions, Positions]]:

@@ -12,10 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from fastcheck.fusion.code import Code, Scope
-from fastcheck.fusion.dims import Label, Pin
+from fastcheck.fusion.dims import Label
 from fastcheck.fusion.expression import (
     ANY,
     EXCEEDS,
@@ -28,49 +26,16 @@ from fastcheck.fusion.expression import (
     Expression,
     Parity,
 )
-from fastcheck.fusion.hoisted import known
-from fastcheck.fusion.layout import Layout
 from fastcheck.fusion.lower import Program
 from fastcheck.fusion.memory import Memory
 from fastcheck.fusion.schedule import Schedule
+from fastcheck.fusion.source import Parts, Source, Template, printed
 from fastcheck.fusion.zeros import Zeros
 
 FUNCTION = "differences"
 _ARGUMENTS = "arrays strides positions lengths blocks steps plus minus refused".split()
 # A multiplication and an addition may be fused; nothing is reordered.
 _FAST = "contract"
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A printed kernel and what it expects.
-
-    Attributes
-    ----------
-    text : str
-        The function in LLVM's language. It depends neither on names nor on the lengths of loops, so
-        that networks of one kind share their kernels.
-    layouts : tuple of Layout
-        Its arrays, in order.
-    pins : tuple of Pin
-        The pins whose positions it reads, in order.
-    loops : tuple of Label
-        The loops whose lengths it reads, in order; for the vector the number of blocks.
-    weight : Layout or None
-        An array that is 1 for every sample and 0 past the last one, if the kernel needs it.
-    skipping : Layout or None
-        The array whose blocks of zeros are left out.
-    operations : float
-        About how many vector operations a copy takes.
-    """
-
-    text: str
-    layouts: tuple[Layout, ...]
-    pins: tuple[Pin, ...]
-    loops: tuple[Label, ...]
-    weight: Layout | None
-    skipping: Layout | None
-    operations: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +53,7 @@ Summand = tuple[str, str]
 
 def print_kernel(program: Program, schedule: Schedule) -> Source:
     """Print the kernel of a program that changes the loss."""
-    return _Printer(program, schedule).source()
+    return printed(schedule, lambda parts: _Printer(program, schedule).template(parts))
 
 
 class _Printer:
@@ -100,7 +65,7 @@ class _Printer:
         self._memory = Memory(self._code, schedule, self._zeros.padded)
         self._weighted = False
 
-    def source(self) -> Source:
+    def template(self, parts: Parts) -> Template:
         """Print the whole function."""
         code, memory = self._code, self._memory
         change, refused = self._program.change, self._program.refused
@@ -114,14 +79,17 @@ class _Printer:
             minus = code.emit(code.copy, f"fneg double {minus}")
         flag = code.emit(code.copy, f"zext i1 {code.lane(code.mask, mask)} to i8")
         skipping = self._zeros.skipping
-        return Source(
+        number = parts.number
+        return Template(
             text=self._function(plus, minus, flag),
-            layouts=tuple(memory.layouts.values()),
-            pins=tuple(memory.pins),
-            loops=tuple(memory.loops),
-            weight=self._weight_layout() if self._weighted else None,
-            skipping=None if skipping is None else memory.layout(skipping),
-            operations=code.operations,
+            arrays=tuple((number[h], layout.zeros) for h, layout in memory.layouts.items()),
+            pins=tuple(number[pin] for pin in memory.pins),
+            loops=tuple(number[label] for label in memory.loops),
+            weighted=self._weighted,
+            skipping=None if skipping is None else number[skipping],
+            counts=tuple(
+                (tuple(number[label] for label in nest), n) for nest, n in code.counts.items()
+            ),
         )
 
     def _function(self, plus: str, minus: str, refused: str) -> str:
@@ -262,7 +230,7 @@ class _Printer:
     def _loop(self, label: Label, together: list[Expression], scope: Scope) -> None:
         code, outside = self._code, self._code.stack
         code.stack = outside[: outside.index(scope) + 1]
-        body = Scope(label, code.name("loop"), scope.trips * self._schedule.trips(label))
+        body = Scope(label, code.name("loop"), (*scope.nest, label))
         header, index = body.block, "%" + code.name("index")
         sums = [node for node in together if self._scope(node) is scope]
         code.stack.append(body)
@@ -325,7 +293,7 @@ class _Printer:
                 )
                 names.append(end)
             results.append((node, places, names))
-        code.operations += (len(updates) + 2) * body.trips
+        code.counts[body.nest] += len(updates) + 2
         scope.lines += [
             # A copy may have no sample to look at.
             f"  br i1 {some}, label %{header}, label %{done}",
@@ -368,11 +336,6 @@ class _Printer:
         self._weighted = True
         code = self._code
         return code.element(body, code.number, self._memory.table("blocks", 2), body.known["place"])
-
-    def _weight_layout(self) -> Layout:
-        vector = self._schedule.vector
-        assert vector is not None
-        return Layout(known(np.ones(vector.size), (vector,)), self._schedule, zeros=True)
 
 
 def code_name(index: str, what: str) -> str:

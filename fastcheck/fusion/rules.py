@@ -95,7 +95,7 @@ def real(array: Any) -> Any:
     array = np.asarray(array)
     if array.dtype.kind not in "fiub":
         raise NotFusable(f"an array of {array.dtype} takes part")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 Formula = Callable[[Site], Form | None]

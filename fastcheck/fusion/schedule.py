@@ -31,12 +31,15 @@ class Schedule:
     level : dict of Expression to int
         For every sum, how many sums over the same label it builds upon: sums of one level do not
         need each other.
+    roots : tuple of (Expression or None)
+        The program's change and refusal.
     """
 
     order: tuple[Expression, ...]
     vector: Label | None
     loops: frozenset[Label]
     level: dict[Expression, int]
+    roots: tuple[Expression | None, ...]
 
     @property
     def width(self) -> int:
@@ -72,7 +75,9 @@ def schedule(program: Program) -> Schedule:
     for node in order:
         if node.op == SUM and node.payload in loops and node.labels & loops - {vector}:
             raise NotFusable("a wide layer would be multiplied out for every copy")
-    return Schedule(order, vector, frozenset(loops), _levels(order))
+    return Schedule(
+        order, vector, frozenset(loops), _levels(order), (program.change, program.refused)
+    )
 
 
 def _depth(order: tuple[Expression, ...]) -> int:

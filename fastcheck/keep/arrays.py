@@ -42,7 +42,7 @@ class ArrayContents:
 
 
 def snapshots_of_array(array: _Array) -> list[ArrayContents]:
-    """The array's contents; for a read-only view also what it views, which may be written."""
+    """The array's contents; before them, for a read-only view, what it views: it may be written."""
     source = _writeable_source(array)
     return [ArrayContents(each) for each in (source, array) if each is not None]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -75,10 +76,13 @@ class Kept:
     def __enter__(self) -> Self:
         params = _arrays_of(self._params)
         gradients = [] if callable(self._grads) else _arrays_of(self._grads)
-        self._parameters = [(name, ArrayContents(array)) for name, array in params]
         arrays = [array for _, array in (*params, *gradients)]
         roots = [self._loss, self._grads, self._params]
-        contents = [snapshot for array in arrays for snapshot in snapshots_of_array(array)]
+        contents = [snapshots_of_array(array) for array in arrays]
+        # Those of the parameters come first, and of each the array's own come last.
+        self._parameters = [
+            (name, own) for (name, _), (*_, own) in zip(params, contents, strict=False)
+        ]
         reach = find_reach(roots)
         copied = {id(array) for array in arrays}
         others = [array for array in reach.arrays if id(array) not in copied]
@@ -86,7 +90,7 @@ class Kept:
         self.left_out = (*too_large, *reach.left_out)
         # Random states last: nothing that is put back before them may draw from them.
         self._snapshots = [
-            *contents,
+            *chain.from_iterable(contents),
             *buffers,
             *reach.snapshots,
             *snapshots_of_global_random_states(),

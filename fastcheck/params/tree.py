@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -50,6 +52,18 @@ class Tensor:
     @property
     def size(self) -> int:
         return self.value.size
+
+    @cached_property
+    def peak(self) -> float:
+        """The largest |θ|; 0 without elements."""
+        return float(np.max(np.abs(self.value), initial=0.0))
+
+    @cached_property
+    def rms(self) -> float:
+        """The root mean square of θ, also where squares leave the range of floats."""
+        if self.peak == 0:
+            return 0.0
+        return self.peak * math.sqrt(float(np.mean((self.value / self.peak) ** 2)))
 
 
 class ParamTree:

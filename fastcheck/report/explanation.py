@@ -64,7 +64,8 @@ def _tensor(tensor: TensorPlan) -> str:
     lines = textwrap.wrap(head, _WIDTH, subsequent_indent="  ")
     if tensor.engine != "loop":
         numbers = " ".join(f"%{number}" for number in tensor.operations)
-        replayed = f"replays {len(tensor.operations)} operations: {numbers}"
+        verb = "computes in kernels" if tensor.engine == "fused" else "replays"
+        replayed = f"{verb} {len(tensor.operations)} operations: {numbers}"
         lines += textwrap.wrap(
             replayed,
             _WIDTH,
@@ -73,11 +74,34 @@ def _tensor(tensor: TensorPlan) -> str:
             max_lines=3,
             placeholder=" …",
         )
+    if tensor.engine == "replay":
         lines.append(
             f"  {tensor.chunk:,} parameters a chunk, {_megabytes(tensor.bytes_per_chunk)} of stacks"
         )
-    lines.append(f"  about {duration(tensor.seconds)}")
+    lines.append(f"  {choice(tensor)}")
     return "\n".join(lines)
+
+
+def _about(seconds: float) -> str:
+    text = duration(seconds)
+    return text if text.startswith("<") else f"about {text}"
+
+
+def choice(tensor: TensorPlan) -> str:
+    """Return the estimated time of a tensor, and those of the engines not chosen."""
+    others = [
+        f"{engine} {duration(seconds)}"
+        for engine, seconds in tensor.estimates.items()
+        if engine != tensor.engine
+    ]
+    text = _about(tensor.seconds)
+    if tensor.compiling and tensor.engine == "fused":
+        text += f", of which {duration(tensor.compiling)} to compile"
+    if others:
+        text += f" (estimated; {', '.join(others)})"
+    if tensor.compiling and tensor.engine == "replay":
+        text += f"; compiling a kernel would take {duration(tensor.compiling)}"
+    return text
 
 
 def _megabytes(size: int) -> str:

@@ -72,7 +72,7 @@ class _Rewriter:
         self.new: dict[Node, Node] = {}
         self._source = SourceLine("", 0)
         self._known: dict[Any, Node] = {}
-        self._positive: set[Node] = set()
+        self._positive: dict[Node, bool] = {}
         self._logarithms: dict[Node, Node | None] = {}
 
     def take(self, node: Node) -> None:
@@ -96,6 +96,10 @@ class _Rewriter:
             return self._add(CONSTANT, (), {}, value, tensors)
         return self._add(primitive, operands, params, value, tensors)
 
+    def _as(self, node: Node, primitive: Primitive, *operands: Node, **params: Any) -> Node:
+        """Add another way to compute the value of `node`, which need not be computed again."""
+        return self._add(primitive, operands, params, node.value, node.tensors)
+
     def constant(self, value: float) -> Node:
         """Add a number."""
         return self._add(CONSTANT, (), {}, np.float64(value), frozenset())
@@ -111,25 +115,33 @@ class _Rewriter:
             len(self.graph.nodes), primitive, operands, params, value, tensors, self._source
         )
         self.graph.nodes.append(node)
-        if self._is_positive(node):
-            self._positive.add(node)
+        if not node.constant:
+            self._positive[node] = self._moves_above_zero(node)
         if key is not None:
             self._known[key] = node
         return node
 
     def _is_positive(self, node: Node) -> bool:
         """Whether the value is positive for all parameters."""
+        if node not in self._positive:
+            # A constant may be a whole data set, which few graphs make it worth looking at.
+            value = node.value
+            numbers = bool(value.size) and value.dtype.kind in "fiu"
+            self._positive[node] = numbers and bool(np.all(value > 0))
+        return self._positive[node]
+
+    def _moves_above_zero(self, node: Node) -> bool:
+        """Whether a node that is not constant is positive for all parameters."""
         if not node.value.size:
             return False
-        if node.constant:
-            return node.value.dtype.kind in "fiu" and bool(np.all(node.value > 0))
         if node.primitive in (EXP, SIGMOID):
             return True
         if node.primitive in (SUM, INDEX, RESHAPE, TRANSPOSE, BROADCAST, SQRT):
-            return node.operands[0] in self._positive
-        return node.primitive in (ADD, MULTIPLY, DIVIDE) and all(
-            operand in self._positive for operand in node.operands
-        )
+            return self._is_positive(node.operands[0])
+        if node.primitive not in (ADD, MULTIPLY, DIVIDE):
+            return False
+        moving_first = sorted(node.operands, key=lambda operand: operand.constant)
+        return all(map(self._is_positive, moving_first))
 
     def _rewritten(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
         if node.primitive is LOG:
@@ -153,14 +165,14 @@ class _Rewriter:
             return None
         if x.primitive is SUM:
             inner = x.operands[0]
-            axes = tuple(range(inner.ndim))
-            return self._total(inner, node) or self.make(SUM, inner, axes=axes, keepdims=False)
+            params = {"axes": tuple(range(inner.ndim)), "keepdims": False}
+            return self._total(inner, node) or self._as(node, SUM, inner, **params)
         if x.primitive is not MULTIPLY or x.ndim == 0:
             return None
         for c, moving in (x.operands, x.operands[::-1]):
             if c.constant and c.shape == moving.shape == x.shape and _is_real(c):
                 labels = tuple(range(x.ndim))
-                return self.make(CONTRACT, moving, c, labels=(labels, labels, ()))
+                return self._as(node, CONTRACT, moving, c, labels=(labels, labels, ()))
         return None
 
     # -- quotients --------------------------------------------------------------------------------
@@ -202,7 +214,7 @@ class _Rewriter:
             return self._logsumexp(
                 x.operands[0].operands[0], x.params["axes"], x.params["keepdims"]
             )
-        if x.primitive is DIVIDE and all(o in self._positive for o in x.operands):
+        if x.primitive is DIVIDE and all(map(self._is_positive, x.operands)):
             return self._log_quotient(*x.operands)
         return None
 

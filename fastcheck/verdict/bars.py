@@ -18,7 +18,9 @@ _FLOOR = 64.0
 def largest(values: FloatArray) -> float:
     """Return S = max |n| over the finite elements; 0 if there are none."""
     sizes = np.abs(values)
-    return float(np.max(sizes[np.isfinite(sizes)], initial=0.0))
+    top = float(sizes.max(initial=0.0))
+    # Nearly always all are finite; NaN and Inf show in the maximum.
+    return top if math.isfinite(top) else float(sizes[np.isfinite(sizes)].max(initial=0.0))
 
 
 def floor(values: FloatArray) -> float:
@@ -54,7 +56,7 @@ def gradient_noise(
     curvature = np.where(np.isfinite(curvature), curvature, 0.0)
     if apart is not None:
         curvature = np.where(apart, 0.0, curvature)
-    sizes = np.maximum(np.abs(tensor.value.flat[indices]), scale_of(tensor))
+    sizes = np.maximum(np.abs(tensor.value.ravel()[indices]), scale_of(tensor))
     # Square roots first: products of curvatures may leave the range of floats.
     each = np.sqrt(curvature) * sizes
     peak = largest(each) or 1.0

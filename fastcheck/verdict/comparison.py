@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The elements of one tensor, compared.
+    """The elements of one tensor, compared; what follows from that is computed once.
 
     Attributes
     ----------
@@ -112,18 +113,18 @@ class Comparison:
             kinks.open,
         )
 
-    @property
+    @cached_property
     def lost(self) -> BoolArray:
         """Elements without a numerical derivative: the loss is not finite around θ."""
         return ~np.isfinite(self.measured.values)
 
-    @property
+    @cached_property
     def deviation(self) -> FloatArray:
         """|g − n|."""
         difference: FloatArray = np.abs(self.analytic - self.measured.values)
         return difference
 
-    @property
+    @cached_property
     def allowed(self) -> FloatArray:
         """B + rtol·max(|g|, |n|) + γS."""
         return self.measured.error_bar + self.slack
@@ -139,31 +140,33 @@ class Comparison:
         """|g − n| in units of what is allowed; NaN for lost elements."""
         return self.deviation / np.maximum(self.allowed, 1e-300)
 
-    @property
+    @cached_property
     def outside(self) -> BoolArray:
         """Elements, also on kinks, whose two derivatives differ by more than is allowed."""
         return self.deviation > self.allowed
 
-    @property
+    @cached_property
     def candidates(self) -> BoolArray:
         """Elements off the kinks that differ by more than is allowed."""
         return self.outside & ~self.measured.kinked
 
-    @property
+    @cached_property
     def wrong(self) -> BoolArray:
         """Candidates that differ by more than rounding may leave of a vanishing derivative."""
         return self.candidates & (self.deviation > self.allowed + self.floor)
 
+    @cached_property
     def scale(self) -> float:
-        """Return max(‖g‖, ‖n‖)."""
-        return max(norm(self.analytic), norm(self.measured.values))
+        """max(‖g‖, ‖n‖)."""
+        return max(norm(self.analytic), self.sizes[1])
 
+    @cached_property
     def resolution(self) -> float:
-        """Return ρ = ‖B‖/max(‖g‖, ‖n‖), the smallest relative error that could have been seen.
+        """ρ = ‖B‖/max(‖g‖, ‖n‖), the smallest relative error that could have been seen.
 
         The floor counts as part of B if it is needed to explain any element.
         """
-        bars, scale = self.measured.error_bar + self.floor_in_use(), self.scale()
+        bars, scale = self.measured.error_bar + self.floor_in_use(), self.scale
         bar = math.inf if np.isinf(bars).any() else norm(bars)
         if scale > 0:
             return bar / scale
@@ -178,11 +181,21 @@ class Comparison:
         live = (self.analytic != 0) | (self.measured.values != 0)
         return bool(np.any(live)) or not self.weak.any()
 
+    @cached_property
     def relative_error(self) -> float:
-        """Return ‖g − n‖/(‖g‖ + ‖n‖) over the elements that have both; 0 for 0 = 0."""
-        there = ~self.lost
-        total = norm(self.analytic[there]) + norm(self.measured.values[there])
-        return norm(self.deviation[there]) / total if total > 0 else 0.0
+        """‖g − n‖/(‖g‖ + ‖n‖) over the elements that have both; 0 for 0 = 0."""
+        total = sum(self.sizes)
+        return self.difference / total if total > 0 else 0.0
+
+    @cached_property
+    def difference(self) -> float:
+        """‖g − n‖ over the elements that have both."""
+        return norm(self.deviation)
+
+    @cached_property
+    def sizes(self) -> tuple[float, float]:
+        """(‖g‖, ‖n‖) over the elements that have both."""
+        return norm(self.analytic[~self.lost]), norm(self.measured.values)
 
     def accepting(self) -> float:
         """Return the least tolerance with which no element and no scale would be wrong."""
@@ -191,12 +204,13 @@ class Comparison:
         larger = np.maximum(np.abs(g), np.abs(n)) + largest(n)
         beyond = np.abs(g - n) - self.measured.error_bar[there]
         each = np.divide(beyond, larger, out=np.zeros(len(g)), where=larger > 0)
-        scale = self.projection()
-        whole = (abs(scale.scale() - 1) - scale.uncertainty()) / 2
+        sums = self.projection
+        whole = (abs(sums.scale() - 1) - sums.uncertainty()) / 2
         return float(np.fmax(np.max(each, initial=0.0), whole if math.isfinite(whole) else 0.0))
 
+    @cached_property
     def projection(self) -> Projection:
-        """Return the sums for the scale β, without the elements that are lost or on a kink."""
+        """The sums for the scale β, without the elements that are lost or on a kink."""
         m = self.measured
         there = ~self.lost & ~m.kinked
         g, n = self.analytic[there], m.values[there]
@@ -216,7 +230,7 @@ class Comparison:
 
     def scale_is_off(self) -> bool:
         """Whether the gradient as a whole is longer or shorter than errors and tolerance allow."""
-        return self.projection().is_off(self.tolerance)
+        return self.projection.is_off(self.tolerance)
 
     def vanishes(self) -> bool:
         """Whether both gradients are rounding errors around zero, as far as exact differences show.
@@ -226,10 +240,10 @@ class Comparison:
         m = self.measured
         if not m.exact or self.lost.any() or m.kinked.any():
             return False
+        if max(largest(self.analytic), largest(m.values)) > min(self.floor, self.negligible):
+            return False
         unresolved = np.abs(m.values) <= _UNRESOLVED * (m.truncation + m.roundoff)
-        larger = np.maximum(np.abs(self.analytic), np.abs(m.values))
-        small = larger <= min(self.floor, self.negligible)
-        return bool(np.all(small & unresolved))
+        return bool(np.all(unresolved))
 
     @property
     def proven(self) -> BoolArray:
@@ -266,11 +280,14 @@ class Comparison:
 
 def norm(values: FloatArray) -> float:
     """Return the Euclidean norm of the finite elements, safe from overflow and underflow."""
-    finite = values[np.isfinite(values)]
-    peak = largest(finite)
+    peak = largest(values)
     if peak == 0:
         return 0.0
-    return peak * float(np.sqrt(np.sum((finite / peak) ** 2)))
+    squares = (values / peak) ** 2
+    square = float(squares.sum())
+    if not math.isfinite(square):
+        square = float(squares[np.isfinite(values)].sum())
+    return peak * math.sqrt(square)
 
 
 def _slack(

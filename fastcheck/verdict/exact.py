@@ -99,49 +99,51 @@ class Exact:
         for _ in range(_ROUNDS):
             if not len(usable):
                 return 0.0
-            places, bends = self._sample(near, usable)
-            changes, allowed = self._changes(near, places)
+            values, gap = three_point(near)
+            bends = _bends(values, gap)
+            places = self._sample(bends, usable)
+            changes, offending = self._changes(values, gap, places)
             spread = float(np.max(changes, initial=0.0))
-            offending = changes > allowed
             if not offending.any():
                 return spread
             least = float(np.min(bends[places][offending]))
             curved = usable[bends[usable] >= least]
             if not self._shrink(near, places[offending], curved, spread):
                 return spread
-        places, _ = self._sample(near, usable)
-        changes, _ = self._changes(near, places)
+        values, gap = three_point(near)
+        changes, _ = self._changes(values, gap, self._sample(_bends(values, gap), usable))
         return float(np.max(changes, initial=0.0))
 
-    def _sample(self, near: Differences, usable: IndexArray) -> tuple[IndexArray, FloatArray]:
-        """Return the most curved elements and random ones, and how curved each element is."""
-        values, gap = three_point(near)
-        with np.errstate(all="ignore"):
-            bends = gap / (np.abs(values) + 1e-3 * largest(values))
-        bends = np.where(np.isfinite(bends), bends, 0.0)
-        order = usable[np.argsort(-bends[usable], kind="stable")]
+    def _sample(self, bends: FloatArray, usable: IndexArray) -> IndexArray:
+        """Return the most curved elements and random ones."""
+        most = usable[_largest_first(bends[usable], _SAMPLE)]
         drawn = self._rng.choice(usable, min(_SAMPLE, len(usable)), replace=False)
-        return np.unique(np.concatenate([order[:_SAMPLE], drawn])), bends
+        return np.unique(np.concatenate([most, drawn]))
 
-    def _changes(self, near: Differences, places: IndexArray) -> tuple[FloatArray, FloatArray]:
-        """Return the change of n at three times the step, and how much of it is no matter."""
+    def _changes(
+        self, values: FloatArray, gap: FloatArray, places: IndexArray
+    ) -> tuple[FloatArray, BoolArray]:
+        """Return the change of n at three times the step, and where it does matter."""
         other = self._probe.differences(self._indices[places], _OTHER_STEP * self.steps[places])
-        values, gap = three_point(near)
         with np.errstate(all="ignore"):
             changes = np.abs(three_point(other)[0] - values[places])
         changes = np.where(other.kinked | ~np.isfinite(changes), 0.0, changes)
         size = largest(values)
         relative = 1e-3 * self._tolerance.rtol * np.maximum(np.abs(values[places]), 1e-3 * size)
-        rounding = self._gradient_noise(gap, np.zeros(len(values), dtype=bool))[places]
-        return changes, np.maximum(np.maximum(relative, floor(values)), rounding)
+        offending: BoolArray = changes > np.maximum(relative, floor(values))
+        if offending.any():
+            # This one takes all elements to compute, and is seldom needed.
+            rounding = self._gradient_noise(gap, np.zeros(len(values), dtype=bool))
+            offending &= changes > rounding[places]
+        return changes, offending
 
     def _shrink(
         self, near: Differences, judged: IndexArray, curved: IndexArray, spread: float
     ) -> bool:
         """Take smaller steps at `curved` if that helps at `judged`: rounding would only grow."""
         self.steps[judged] /= 16
-        trial = self._probe.differences(self._indices[judged], self.steps[judged])
-        other = self._probe.differences(self._indices[judged], _OTHER_STEP * self.steps[judged])
+        shorter = self.steps[judged]
+        trial, other = self._probe.at_each(self._indices[judged], [shorter, _OTHER_STEP * shorter])
         with np.errstate(all="ignore"):
             changes = np.abs(three_point(other)[0] - three_point(trial)[0])
         self.steps[judged] *= 16
@@ -155,3 +157,18 @@ class Exact:
         return gradient_noise(
             self._tensor, self._indices, gap, self.steps, self._tolerance.unit, apart
         )
+
+
+def _bends(values: FloatArray, gap: FloatArray) -> FloatArray:
+    """Return how curved the loss is in each element."""
+    with np.errstate(all="ignore"):
+        bends = gap / (np.abs(values) + 1e-3 * largest(values))
+    return np.where(np.isfinite(bends), bends, 0.0)
+
+
+def _largest_first(values: FloatArray, count: int) -> IndexArray:
+    """Return the positions of the largest values; of equal ones those that come first."""
+    places = np.arange(len(values))
+    if count < len(values):
+        places = np.flatnonzero(values >= np.partition(values, -count)[-count])
+    return places[np.argsort(-values[places], kind="stable")][:count]

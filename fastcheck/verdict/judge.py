@@ -112,7 +112,7 @@ def _decide(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, s
         worst = looks.worst_of(looks.confirmed)
         count = int(np.count_nonzero(c.wrong | looks.confirmed))
         return Verdict.FAIL, reasons.wrong_elements(c, names.at(worst), worst, count)
-    projection = c.projection()
+    projection = c.projection
     # Errors of stairs add up in one direction: they may pass for a scale, not for an element.
     independent = not c.measured.stairs
     if independent and projection.is_off(c.tolerance) and looks.confirms_scale():
@@ -122,7 +122,7 @@ def _decide(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, s
         count = int(np.count_nonzero(c.lost))
         h = float(np.max(c.measured.steps[c.lost]))
         return Verdict.INCONCLUSIVE, reasons.lost(count, names.first(c.lost), h)
-    if c.scale() == 0 and not c.weak.any():
+    if c.scale == 0 and not c.weak.any():
         if c.measured.hidden:
             return Verdict.INCONCLUSIVE, reasons.hidden(c.measured.exact)
         return Verdict.PASS, reasons.zero(c.measured.reacts)
@@ -142,7 +142,7 @@ def _weigh(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, st
         return Verdict.INCONCLUSIVE, reasons.kinks(c, names.first(c.open_kinks))
     if not c.has_evidence():
         return Verdict.INCONCLUSIVE, reasons.all_on_kinks()
-    rho = c.resolution()
+    rho = c.resolution
     if rho > c.tolerance.rho_max:
         return Verdict.INCONCLUSIVE, reasons.resolution(c, rho, step)
     return Verdict.PASS, reasons.passed(c, step)
@@ -152,31 +152,35 @@ def _judgement(
     names: _Names, comparison: Comparison, verdict: Verdict, reason: str, worst: int | None = None
 ) -> Judgement:
     c = comparison
-    there = ~c.lost
     return Judgement(
         name=names.name,
         verdict=verdict,
         reason=reason,
-        relative_error=c.relative_error(),
+        relative_error=c.relative_error,
         worst=_worst(names, c, _furthest(c) if worst is None else worst),
-        resolution=c.resolution(),
+        resolution=c.resolution,
         kinked=int(np.count_nonzero(c.measured.kinked)),
-        step=float(np.median(c.measured.steps)),
+        step=_median(c.measured.steps),
         checked=len(names.indices),
         loss_calls=c.measured.loss_calls,
         values=c.measured.values,
         projection=_share(c),
-        difference=norm(c.deviation[there]),
-        sizes=(norm(c.analytic[there]), norm(c.measured.values[there])),
+        difference=c.difference,
+        sizes=c.sizes,
         reacts=c.measured.reacts,
         hidden=c.measured.hidden,
         tolerance=c.tolerance,
     )
 
 
+def _median(steps: FloatArray) -> float:
+    """Return the median; most often all are the same, which is quick to see."""
+    return float(steps[0] if (steps == steps[0]).all() else np.median(steps))
+
+
 def _tiny(comparison: Comparison) -> list[str]:
     """Return what to add to a FAIL whose deviations are tiny: nothing, or one sentence."""
-    error = comparison.relative_error()
+    error = comparison.relative_error
     least = 2 * comparison.accepting()
     if not (error < _TINY and 0 < least < _ACCEPTABLE):
         return []
@@ -188,14 +192,14 @@ def _finest(comparison: Comparison, wrong: int | None) -> float:
     c = comparison
     total = norm(c.analytic) + norm(c.measured.values)
     if wrong is None:
-        return c.projection().uncertainty() * norm(c.analytic) / total
+        return c.projection.uncertainty() * norm(c.analytic) / total
     return float(c.measured.error_bar[wrong]) / total
 
 
 def _share(comparison: Comparison) -> Projection:
     """Return what the tensor adds to the model's projection: nothing that it could not confirm."""
     dependent = comparison.measured.stairs or comparison.scale_is_off()
-    return Projection() if dependent else comparison.projection()
+    return Projection() if dependent else comparison.projection
 
 
 def _furthest(comparison: Comparison) -> int:

@@ -101,7 +101,7 @@ class Looks:
         A poor step hides even a doubled gradient, but not from a look that chooses its own.
         """
         c = self.comparison
-        if not c.resolution() > c.tolerance.rho_max:
+        if not c.resolution > c.tolerance.rho_max:
             return
         places = np.flatnonzero(~self._seen & ~c.lost & ~c.measured.kinked & (c.deviation > 0))
         furthest = places[np.argsort(-c.deviation[places], kind="stable")][: _BATCHES[0]]
@@ -115,12 +115,14 @@ class Looks:
     def _poor(self) -> BoolArray:
         """Elements whose bars are too wide for a pass, if they are what stands in its way."""
         c = self.comparison
-        if not c.resolution() > c.tolerance.rho_max or c.scale() == 0:
+        if not c.resolution > c.tolerance.rho_max or c.scale == 0:
             return np.zeros(len(self._indices), dtype=bool)
-        share = c.tolerance.rho_max * c.scale() / (2 * math.sqrt(len(self._indices)))
+        share = c.tolerance.rho_max * c.scale / (2 * math.sqrt(len(self._indices)))
         return (c.measured.error_bar > share) & ~c.measured.kinked & ~self._seen
 
     def _worst_first(self, where: BoolArray) -> IndexArray:
         places = np.flatnonzero(where)
+        if len(places) < 2:
+            return places
         ratio = np.nan_to_num(self.comparison.ratio[places], nan=0.0, posinf=1e308)
         return places[np.argsort(-ratio, kind="stable")]

@@ -203,11 +203,11 @@ def second_look(
         From flat indices, all of them among `indices`, to their Measurement.
     """
     chosen: list[Chosen] = []
-    position = {index: place for place, index in enumerate(indices.tolist())}
 
     def remeasure(again: IndexArray) -> Measurement:
         probe = Probe(engine, tensor.name)
-        places = np.array([position[index] for index in again.tolist()], dtype=np.int64)
+        order = np.argsort(indices, kind="stable")
+        places = order[np.searchsorted(indices, again, sorter=order)]
         own_noise = first.gradient_noise[places]
         if engine.exact:
             steps = np.minimum(first.steps[places], exact_step(tensor))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from time import perf_counter
 
@@ -14,7 +15,7 @@ from fastcheck.engines.base import BoolArray, Differences, Engine, FloatArray, I
 Progress = Callable[[int], object]
 """Called with the number of parameters done since the last call."""
 
-_FIRST_SLICE = {True: 4096, False: 64}
+_FIRST_SLICE = {True: 8192, False: 64}
 _SECONDS = 0.2
 
 
@@ -62,10 +63,21 @@ class Probe:
             if perf_counter() - began < _SECONDS:
                 length *= 2
         self.loss_calls += sum(part.loss_calls for part in parts)
+        if len(parts) == 1:
+            return parts[0]
         return _joined(parts) if parts else _NONE
 
+    def at_each(self, indices: IndexArray, steps: Sequence[FloatArray]) -> list[Differences]:
+        """Return the differences of the same elements at each of several steps.
 
-def take(differences: Differences, places: NDArray[np.int64]) -> Differences:
+        The engine is asked once: that is quicker than once for every step.
+        """
+        together = self.differences(np.tile(indices, len(steps)), np.concatenate(steps))
+        ends = np.arange(len(steps) + 1) * len(indices)
+        return [take(together, slice(a, b)) for a, b in itertools.pairwise(ends)]
+
+
+def take(differences: Differences, places: NDArray[np.int64] | slice) -> Differences:
     """Return the differences of some elements only."""
     chosen = {name: getattr(differences, name)[places] for name in _ARRAYS}
     return Differences(**chosen, loss_calls=0)

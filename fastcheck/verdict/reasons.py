@@ -173,7 +173,7 @@ def resolution(comparison: Comparison, rho: float, step: float | None) -> str:
 
 def _causes(comparison: Comparison, step: float | None) -> dict[str, str]:
     m = comparison.measured
-    size = comparison.scale()
+    size = comparison.scale
     small = f"the gradient is so small here (its norm is {size:.1e}) that"
     bends = "the loss bends" if step is None else f"at `step` = {step:g} the loss bends"
     return {

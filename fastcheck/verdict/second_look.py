@@ -41,8 +41,8 @@ def look_black_box(
     looks = []
     for divisor in _DIVISORS:
         h = np.maximum(steps / divisor, smallest)
-        near = probe.differences(indices, h)
-        looks.append(_five(near, probe.differences(indices, 2 * h), probe.engine.loss, noise))
+        near, far = probe.at_each(indices, [h, 2 * h])
+        looks.append(_five(near, far, probe.engine.loss, noise))
     values, roundoff, truncation, gaps, middles = (
         np.array(part) for part in zip(*looks, strict=True)
     )
@@ -89,7 +89,7 @@ def look_exact(
     one alone would have nothing to be compared with. Where the loss is a staircase (its result is
     rounded, say), its derivative between two stairs proves nothing.
     """
-    looks = [probe.differences(indices, factor * steps) for factor in _EXACT_FACTORS]
+    looks = probe.at_each(indices, [factor * steps for factor in _EXACT_FACTORS])
     values = np.array([three_point(look)[0] for look in looks])
     usable = np.array([finite(look) & ~look.kinked for look in looks])
     usable[_LAST_RESORT:] &= usable[:_LAST_RESORT].sum(axis=0) < _COMPARED

@@ -56,7 +56,7 @@ class Ladder:
         most = _MOST if probe.engine.exact else _LEVELS
         rungs = _rungs(float(np.max(h)), tensor, most)
         steps = [h * _RATIO**level for level in range(rungs + 1)]
-        looks = [probe.differences(indices, step) for step in steps]
+        looks = probe.at_each(indices, steps)
         return cls(np.array(steps), np.array([three_point(look)[0] for look in looks]), looks)
 
     def changes(self) -> FloatArray:

@@ -11,7 +11,7 @@ from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.errors import InputError, InputTypeError
 from fastcheck.params import ParamTree
-from fastcheck.verdict.steps import auto_step, exact_step, scale_of, validate_step
+from fastcheck.verdict.steps import auto_step, exact_step, power_of_two, scale_of, validate_step
 
 
 def tensor_of(values):
@@ -52,6 +52,14 @@ def _empty():
 def test_an_exact_step_is_tiny_and_follows_the_scale():
     assert exact_step(tensor_of([1.0])) == 2.0**-30
     assert exact_step(tensor_of([1024.0])) == 2.0**-20
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 10, 11, 21, 500])
+def test_an_exact_step_follows_the_tenth_percentile(count):
+    values = np.random.default_rng(count).lognormal(sigma=3.0, size=count)
+    scale = scale_of(tensor_of(values))
+    small = min(max(float(np.quantile(values, 0.1)), 2.0**-20 * scale), scale)
+    assert exact_step(tensor_of(values)) == 2.0**-30 * power_of_two(small)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
