@@ -1,5 +1,6 @@
 """Benchmarks of fastcheck: ``python -m benchmarks NAME`` from the project's root.
 
-Each benchmark is one module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(arguments)``;
-``harness`` measures, describes the machine, and draws the tables for all of them.
+Each benchmark is one module with ``SUMMARY``, ``add_arguments(parser)`` and ``run(arguments)``.
+`timing` measures, `machine` describes where, `tables` and `plots` show, and `results` saves; a
+`cases.Case` is the network, and `ways` are the ways to differentiate it.
 """

@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import naive
+from benchmarks import cold, naive, scaling
+from benchmarks.peers import benchmark as peers
 from fastcheck.errors import FastcheckError
 
-BENCHMARKS = {"naive": naive}
+BENCHMARKS = {"naive": naive, "peers": peers, "scaling": scaling, "cold": cold}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

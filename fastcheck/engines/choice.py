@@ -8,6 +8,9 @@ from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.fusion import compiler
 
+WORTH_A_KERNEL = 2e-3
+"""Seconds of replay below which a kernel is not looked for: lowering a slice takes about that."""
+
 # Seconds that replays of a kernel's work have been estimated to take in this process. Once that is
 # what compiling would have taken, it is compiled: a check in a training loop gets its kernels soon,
 # and at most doubles its cost until then.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.base import IndexArray
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
@@ -75,38 +75,39 @@ def _direction(
     rng: np.random.Generator,
 ) -> list[tuple[str, float, float]]:
     """Move the whole tensor at once: every node of the slice takes part."""
-    found = []
     direction = _STEP * scale * rng.uniform(0.5, 1.5, tensor.shape)
     direction *= rng.choice((-1.0, 1.0), tensor.shape)
+    realised, plain = [], []
     for sign in (1.0, -1.0):
         moved = np.asarray(tensor.value + sign * direction)
-        realised = moved - tensor.value  # before the loss has a chance to write into it
+        realised.append(moved - tensor.value)  # before the loss has a chance to write into it
         leaves = {t.name: t.value.copy(order="K") for t in tree}
         leaves[tensor.name] = moved
-        plain = loss.evaluate(
-            tree.build({t.name: leaves[t.name][()] if t.scalar else leaves[t.name] for t in tree})
+        plain.append(
+            loss.evaluate(
+                tree.build(
+                    {t.name: leaves[t.name][()] if t.scalar else leaves[t.name] for t in tree}
+                )
+            )
         )
-        fast = replay.directional(realised)
-        if fast is not None:
-            found.append((f"moving all of {tensor.name}", fast, plain - base))
-    return found
+    return [
+        (f"moving all of {tensor.name}", fast, value - base)
+        for fast, value in zip(replay.directional(*realised), plain, strict=True)
+        if fast is not None
+    ]
 
 
 def _elements(
     replay: ReplayEngine, loop: LoopEngine, tensor: Tensor, scale: float, rng: np.random.Generator
 ) -> list[tuple[str, float, float]]:
-    """Move single elements: the pins take part."""
+    """Move single elements, each up or down: the pins take part."""
     indices: IndexArray = rng.choice(tensor.size, min(_ELEMENTS, tensor.size), replace=False)
-    steps: FloatArray = np.full(len(indices), _STEP * scale)
-    plain = loop.differences(tensor.name, indices, steps)
-    # The steps up and down that floats allow differ a little: each is asked for, in one call.
-    steps = np.concatenate([plain.step_plus, plain.step_minus])
-    fast = replay.differences(tensor.name, np.tile(indices, 2), steps)
-    up, down = fast.plus[: len(indices)], fast.minus[len(indices) :]
+    signs = rng.choice((-1.0, 1.0), len(indices))
+    plain = loop.differences(tensor.name, indices, signs * _STEP * scale, central=False)
+    fast = replay.changes(indices, plain.step_plus)
     found = []
-    for k, index in enumerate(indices):
+    for index, ours, theirs in zip(indices, fast, plain.plus, strict=True):
         place = [int(i) for i in np.unravel_index(int(index), tensor.shape)]
         what = f"moving {tensor.name}{place if place else ''}"
-        found.append((what, float(up[k]), float(plain.plus[k])))
-        found.append((what, float(down[k]), float(plain.minus[k])))
+        found.append((what, float(ours), float(theirs)))
     return found

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastcheck.differences import Bases
 from fastcheck.engines.base import Engine
-from fastcheck.engines.choice import Costs, costs_of, kernel_pays
+from fastcheck.engines.choice import WORTH_A_KERNEL, Costs, costs_of, kernel_pays
 from fastcheck.engines.crosscheck import Noise, disagreement
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.kernelcheck import unlike_replay
@@ -163,7 +163,8 @@ class Planner:
         return Assignment(self.plan.loop, why, Costs(2 * tensor.size * self._seconds_a_call()))
 
     def _by_kernel_or_replay(self, tensor: Tensor, replay: ReplayEngine) -> Assignment:
-        if self._engine == "replay" or not tensor.size:
+        small = self._engine == "auto" and replay.seconds() < WORTH_A_KERNEL
+        if self._engine == "replay" or small or not tensor.size:
             costs = costs_of(replay, None, tensor.size, self._seconds_a_call())
             return Assignment(replay, _TRUSTED, costs)
         fused, obstacle = None, None
@@ -175,7 +176,7 @@ class Planner:
         if fused is not None:
             if self._engine == "auto" and not kernel_pays(fused, costs):
                 return Assignment(replay, _TRUSTED, costs)
-            obstacle = self._unlike_replay(fused, replay, tensor)
+            obstacle = self._unlike_replay(fused, tensor)
         if fused is not None and obstacle is None:
             return Assignment(fused, _TRUSTED, costs)
         if self._engine == "fused":
@@ -185,12 +186,10 @@ class Planner:
             )
         return Assignment(replay, f"{_TRUSTED}; no kernel, because {obstacle}", costs)
 
-    def _unlike_replay(
-        self, fused: FusedEngine, replay: ReplayEngine, tensor: Tensor
-    ) -> str | None:
+    def _unlike_replay(self, fused: FusedEngine, tensor: Tensor) -> str | None:
         """Run the kernel for the first time; whatever goes wrong with it, there is the replay."""
         try:
-            return unlike_replay(fused, replay, tensor, self._rng)
+            return unlike_replay(fused, tensor.name)
         except Exception as fault:
             return f"it could not be made ({type(fault).__name__}: {fault})"
 
@@ -209,7 +208,9 @@ class Planner:
         def fallback(indices: np.ndarray, moves: np.ndarray) -> np.ndarray:
             return loop.differences(tensor.name, indices, moves, central=False).plus
 
-        return ReplayEngine(graph, tensor, loop.loss, self._memory, fallback, self._bases)
+        return ReplayEngine(
+            graph, tensor, loop.loss, self._memory, fallback, self._bases, loop.magnitude
+        )
 
     def _compare_loss(self, graph: Graph) -> None:
         assert graph.output is not None

@@ -25,6 +25,7 @@ CACHE_BYTES = 2 * 1024**2
 """The size that the largest stack of a chunk is meant to have, so that a few stay in the cache."""
 _MOST_COPIES = 4096
 _PROBES = 8
+PROBE_STEP = 2.0**-30
 # What the parts of a replay take, about: a call of a rule, an element of a stack; a softmax goes
 # over its stack several times.
 _SECONDS_A_RULE = 15e-6
@@ -50,8 +51,10 @@ class ReplayEngine:
         How many bytes the stacks of one chunk may take together.
     fallback : callable
         Computes single copies by the user's own function, for those that would branch otherwise.
-    bases : Bases
+    bases : Bases, optional
         Base values in the array namespace to compute with, shared between tensors.
+    magnitude : float, optional
+        The size of the largest terms that J is made of, if it is known.
 
     Attributes
     ----------
@@ -63,9 +66,12 @@ class ReplayEngine:
         The peak size of the live stacks, per parameter.
     elements_per_parameter : int
         How many numbers of stacks are computed, per parameter.
+    probed : tuple of (indices, changes, changes)
+        J(θ ± PROBE_STEP) − J(θ) of a few elements, by which the stacks were measured.
     """
 
     name = "replay"
+    probed: tuple[IndexArray, FloatArray, FloatArray]
 
     def __init__(
         self,
@@ -75,10 +81,12 @@ class ReplayEngine:
         memory: int,
         fallback: Fallback,
         bases: Bases | None = None,
+        magnitude: float | None = None,
     ) -> None:
         self.slice: Slice = slice_for(graph, tensor.name)
         self.loss = loss
-        self.magnitude = max(abs(loss), term_size(self.slice.output))
+        size = term_size(self.slice.output) if magnitude is None else magnitude
+        self.magnitude = max(abs(loss), size)
         self.exact = not any(map(cancels, self.slice.nodes))
         self._tensor = tensor
         self._fallback = fallback
@@ -122,17 +130,24 @@ class ReplayEngine:
             loss_calls=calls,
         )
 
-    def directional(self, direction: FloatArray) -> float | None:
-        """Return J(θ + v) − J(θ) for one dense change v of the whole tensor.
+    def changes(self, indices: IndexArray, moves: FloatArray) -> FloatArray:
+        """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign."""
+        context = Context(self._bases, len(moves))
+        change, diverged = self._run(context, self._seed(indices, moves))
+        diverged |= ~np.isfinite(change)
+        if diverged.any():
+            change[diverged] = self._fallback(indices[diverged], moves[diverged])
+        return change
+
+    def directional(self, *directions: FloatArray) -> list[float | None]:
+        """Return J(θ + v) − J(θ) for dense changes v of the whole tensor.
 
         None where the graph does not hold for θ + v, because of a branch.
         """
         xp = self._bases.xp
-        context = Context(self._bases, 1)
-        change, diverged = self._run(context, Delta(xp.asarray(direction)[None], {}))
-        if bool(diverged.any()):
-            return None
-        return float(change[0])
+        context = Context(self._bases, len(directions))
+        change, diverged = self._run(context, Delta(xp.asarray(np.stack(directions)), {}))
+        return [None if left else float(one) for one, left in zip(change, diverged, strict=True)]
 
     def _chunk(
         self, indices: IndexArray, steps: FloatArray, central: bool
@@ -206,6 +221,7 @@ class ReplayEngine:
         is sliced into layers), so the copies are spread over all of it.
         """
         if not self._tensor.size:
+            self.probed = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
             return 1, 1, 1
         peak, largest = 1, 1
         sizes: dict[Node, int] = {}
@@ -219,8 +235,9 @@ class ReplayEngine:
 
         probes = np.unique(np.linspace(0, self._tensor.size - 1, _PROBES).astype(np.int64))
         context = Context(self._bases, 2 * len(probes))
-        moves = np.repeat([2.0**-30, -(2.0**-30)], len(probes))
-        self._run(context, self._seed(np.tile(probes, 2), moves), watch)
+        moves = np.repeat([PROBE_STEP, -PROBE_STEP], len(probes))
+        change, _ = self._run(context, self._seed(np.tile(probes, 2), moves), watch)
+        self.probed = (probes, *np.reshape(change, (2, -1)))
         # A rule may hold a few temporaries of the largest stack.
         count = len(probes)
         elements = sum(

@@ -10,7 +10,7 @@ crosses its kink, and that is checked for every copy.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import TypeAlias
 
@@ -132,12 +132,12 @@ class Algebra:
                 form.axes if axes is None else tuple(axes),
                 self.times(form, float(factor.known)).terms,
             )
-        terms = [Term(_with(t.factors, factor), t.variable, t.scale) for t in form.terms]
+        terms = [replace(term, factors=_with(term.factors, factor)) for term in form.terms]
         return Form(form.axes if axes is None else tuple(axes), tuple(terms))
 
     def times(self, form: Form, value: float) -> Form:
         """Multiply by a number."""
-        terms = [Term(term.factors, term.variable, term.scale * value) for term in form.terms]
+        terms = [replace(term, scale=term.scale * value) for term in form.terms]
         return Form(form.axes, tuple(terms))
 
     def plus(self, a: Form, b: Form) -> Form:
@@ -270,7 +270,7 @@ class Algebra:
         self, term: Term, chosen: tuple[Hoisted, ...], bound: Hoisted
     ) -> tuple[Expression, Hoisted]:
         rest = tuple(f for f in term.factors if f not in chosen)
-        value = self.product_of(Term(rest, term.variable, term.scale))
+        value = self.product_of(replace(term, factors=rest))
         if chosen:
             bound = elementwise(_quotient, bound, product(*chosen))
         return value, smallest(bound, bound.labels - value.labels)

@@ -24,6 +24,7 @@ Positions = NDArray[np.int64]
 NANOSECONDS = 0.16
 """What one vector operation takes, about."""
 _WORTH_A_THREAD = 200_000.0
+_NOTHING = np.zeros(1, dtype=np.int64)
 _CHUNKS = 4
 """Chunks a thread, so that threads that are slowed down do not hold up the others."""
 _LONGEST = 250_000_000.0
@@ -46,6 +47,7 @@ class Kernel:
         self._function: Function | None = None
         self._lasting = Values({})
         self._arranged: dict[Layout, NDArray[np.float64]] = {}
+        self._visited: tuple[Positions, Positions] | None = None
         self._blocked = _widest(source)
         self._capacity = _capacity(source, self._blocked, memory)
 
@@ -96,7 +98,7 @@ class Kernel:
                 strides[place, axis] = array.strides[axis] // array.itemsize
         where = [np.ascontiguousarray(positions[pin], dtype=np.int64) for pin in source.pins]
         lengths = np.array([source.schedule.trips(label) for label in source.loops], dtype=np.int64)
-        starts, offsets = self._nonzero_blocks(arrays)
+        starts, offsets = self._blocks_to_visit(arrays, chosen)
         weight = np.zeros(1) if source.weight is None else self._array(source.weight, values, {})
         steps = np.ascontiguousarray(steps)
         kept = (arrays, strides, where, lengths, starts, offsets, weight, steps)
@@ -120,19 +122,19 @@ class Kernel:
             self._arranged[layout] = layout.arranged(values.of(layout.hoisted))
         return self._arranged[layout]
 
-    def _nonzero_blocks(self, arrays: list[NDArray[np.float64]]) -> tuple[Positions, Positions]:
+    def _blocks_to_visit(
+        self, arrays: list[NDArray[np.float64]], chosen: dict[Pin, Positions]
+    ) -> tuple[Positions, Positions]:
         """Return for each position of a pin the blocks of samples that are not all zero."""
         skipping = self.source.skipping
         if skipping is None:
-            return np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
-        place = next(
-            place
-            for place, layout in enumerate(self.source.layouts)
-            if layout.hoisted is skipping.hoisted
-        )
-        some = (arrays[place] != 0).any(axis=-1)
-        starts = np.concatenate([[0], np.cumsum(some.sum(axis=-1))]).astype(np.int64)
-        return starts, np.ascontiguousarray(np.nonzero(some)[1].astype(np.int64))
+            return _NOTHING, _NOTHING
+        array = arrays[self.source.layouts.index(skipping)]
+        if any(pin in chosen for pin in skipping.pins):
+            return _nonzero_blocks(array)
+        if self._visited is None:
+            self._visited = _nonzero_blocks(array)
+        return self._visited
 
     def _spread(self, arguments: list[Any], count: int) -> None:
         """Run all copies, in chunks over the threads; each copy is computed alike in any."""
@@ -155,6 +157,13 @@ class Kernel:
                 run(chunk)
         else:
             list(_pool(team).map(run, range(chunks)))
+
+
+def _nonzero_blocks(array: NDArray[np.float64]) -> tuple[Positions, Positions]:
+    """Return where the list of each row starts, and the lists: blocks that are not all zero."""
+    some = (array != 0).any(axis=-1)
+    starts = np.concatenate([[0], np.cumsum(some.sum(axis=-1))]).astype(np.int64)
+    return starts, np.ascontiguousarray(np.nonzero(some)[1].astype(np.int64))
 
 
 def threads() -> int:

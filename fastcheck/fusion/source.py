@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -102,7 +102,8 @@ class Parts:
         self.labels: list[Label] = sorted(labels, key=_number)
         self.pins: list[Pin] = sorted({pin for load in loads for pin in load.pins}, key=_number)
         self.number: dict[Hoisted | Dim, int] = {}
-        for parts in (self.constants, self.labels, self.pins):
+        kinds: list[Sequence[Hoisted | Dim]] = [self.constants, self.labels, self.pins]
+        for parts in kinds:
             self.number.update({part: place for place, part in enumerate(parts)})
 
     def structure(self) -> Hashable:

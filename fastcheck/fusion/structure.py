@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def _one_axis(
         new = algebra.label(len(range(*part.indices(size))))
         left = [new]
     cut = tuple(
-        Term(tuple(taken(f, follows, part, new) for f in term.factors), term.variable)
+        replace(term, factors=tuple(taken(f, follows, part, new) for f in term.factors))
         for term in terms
     )
     return cut, left

@@ -73,8 +73,11 @@ def _carriers(schedule: Schedule) -> dict[Expression, frozenset[Expression]]:
             zero[node] = below[0] | below[1]
         elif node.op in (ADD, SUBTRACT, OR):
             zero[node] = below[0] & below[1]
-        elif node.op in (DIVIDE, SUM, ANY, EXCEEDS):
+        elif node.op in (DIVIDE, EXCEEDS):
             zero[node] = below[0]
+        elif node.op in (SUM, ANY):
+            # A sum over samples is not zero where one sample's term is.
+            zero[node] = frozenset(load for load in below[0] if node.payload not in load.labels)
         else:
             zero[node] = frozenset()
     return zero

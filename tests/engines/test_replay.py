@@ -253,5 +253,5 @@ def test_one_direction_of_the_whole_tensor(both) -> None:
         move = 1e-2 * rng.normal(size=tensor.shape)
         moved = {t.name: t.value for t in both.tree} | {tensor.name: tensor.value + move}
         wanted = both.function.evaluate(both.tree.build(moved)) - both.loop.loss
-        found = both.replay(tensor).directional(move)
+        (found,) = both.replay(tensor).directional(move)
         assert found == pytest.approx(wanted, rel=1e-9, abs=1e-12)

@@ -1,0 +1,118 @@
+"""fastcheck's 2N passes with everything prepared: what its engines do, and nothing around it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tables import seconds
+from fastcheck.engines.base import Engine
+from fastcheck.engines.plan import ENGINES
+from fastcheck.errors import FastcheckError
+from fastcheck.options import Options
+from fastcheck.params import ParamTree, Tensor
+from fastcheck.problems import Problem
+from fastcheck.run import Run
+from fastcheck.verdict.tolerances import tolerance_for
+
+_PROBED = 512
+
+
+def offered(engine: str) -> bool:
+    """Whether this version of fastcheck has an engine of that name."""
+    return engine in ENGINES
+
+
+def obstacle(problem: Problem, engine: str, step: float, budget: float, runs: int = 1) -> str:
+    """Say why an engine is not run: not there, not able, or too slow; nothing where it is.
+
+    Parameters
+    ----------
+    problem, engine, step
+        As for `Passes`.
+    budget
+        Seconds that all runs may take.
+    runs
+        How many there are to be.
+    """
+    if not offered(engine):
+        return "this version of fastcheck does not have it"
+    try:
+        needed = runs * Passes(problem, engine, step).estimate()
+    except FastcheckError as error:
+        return str(error)
+    if needed <= budget:
+        return ""
+    many = "one run" if runs == 1 else f"{runs} runs"
+    return f"{many} estimated at {seconds(needed)}, over the budget of {seconds(budget)}"
+
+
+def best_passes(problem: Problem, step: float) -> Passes:
+    """Return the passes by compiled kernels where there are any, otherwise by what "auto" takes.
+
+    What "auto" takes depends on the work that the process has done before, since compiling pays
+    from some amount on. Kernels compiled here are at hand for every later call.
+    """
+    if offered("fused"):
+        with suppress(FastcheckError):
+            return Passes(problem, "fused", step)
+    return Passes(problem, "auto", step)
+
+
+class Passes:
+    """A problem traced, cross-checked and assigned to engines, ready to be differentiated.
+
+    Parameters
+    ----------
+    problem : Problem
+    engine : str
+        As for `fastcheck.check`.
+    step : float
+        The step h.
+    """
+
+    def __init__(self, problem: Problem, engine: str, step: float) -> None:
+        self._tree = ParamTree.from_user(problem.params)
+        options = Options.validated(
+            self._tree,
+            method="central",
+            step=step,
+            engine=engine,
+            device="auto",
+            memory=None,
+            progress=False,
+            seed=0,
+        )
+        tolerance = tolerance_for([tensor.dtype for tensor in self._tree])
+        run = Run(problem.loss, self._tree, options, tolerance)
+        self._step = step
+        self._engines: dict[str, Engine] = {t.name: run.assign(t).engine for t in self._tree}
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """The name of each tensor's engine."""
+        return {tensor: engine.name for tensor, engine in self._engines.items()}
+
+    def gradient(self) -> NDArray[np.float64]:
+        """Return the numerical gradient of all parameters as one vector."""
+        return np.concatenate([self._some(t, np.arange(t.size)) for t in self._tree])
+
+    def estimate(self) -> float:
+        """Return about how many seconds `gradient` takes, from a few parameters a tensor."""
+        return sum(self._estimate(tensor) for tensor in self._tree)
+
+    def _estimate(self, tensor: Tensor) -> float:
+        count = min(tensor.size, _PROBED)
+        picked = np.linspace(0, tensor.size - 1, count).astype(np.int64)
+        self._some(tensor, picked)  # warm: what is compiled or allocated once is not per parameter
+        start = perf_counter()
+        self._some(tensor, picked)
+        return (perf_counter() - start) * tensor.size / count
+
+    def _some(self, tensor: Tensor, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        steps = np.full(len(indices), self._step)
+        found = self._engines[tensor.name].differences(tensor.name, indices, steps)
+        return (found.plus + found.minus) / (found.step_plus + found.step_minus)
