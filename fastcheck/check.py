@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastcheck.engines.base import IndexArray
 from fastcheck.engines.plan import Assignment
 from fastcheck.errors import InputError
+from fastcheck.fusion import compiler
 from fastcheck.keep import Kept, keep
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor, match_gradients, select_indices
@@ -70,8 +71,10 @@ def check(
     select : "all", int, or dict
         Which parameters: all; so many of each tensor, drawn at random; or for some tensors, by
         name, a boolean mask or flat indices.
-    engine : {"auto", "replay", "loop"}
-        "auto" replays what it can trace and calls `loss` in a loop for the rest.
+    engine : {"auto", "fused", "replay", "loop"}
+        "auto" chooses for each tensor: a generated kernel ("fused") or stacked NumPy arrays
+        ("replay") for what can be traced, whichever is estimated to be done first, and calls of
+        `loss` ("loop") for the rest.
     device : {"auto", "cpu", "gpu"}
         Where stacks of copies are computed.
     memory : int or str, optional
@@ -183,7 +186,8 @@ def numerical_gradient(
             for tensor in tree:
                 indices = np.arange(tensor.size, dtype=np.int64)
                 with moving(tensor):
-                    measured, _ = run.measure(tensor, indices, run.assign(tensor), bar)
+                    assignment = run.assign(tensor, len(indices))
+                    measured, _ = run.measure(tensor, indices, assignment, bar)
                 values[tensor.name] = measured.values.reshape(tensor.shape)
     return tree.build({t.name: values[t.name][()] if t.scalar else values[t.name] for t in tree})
 
@@ -239,7 +243,7 @@ def _judge_one(
     bar: Progress,
 ) -> tuple[Judgement, Assignment]:
     step = run.options.step
-    assignment = run.assign(tensor)
+    assignment = run.assign(tensor, len(indices))
     first, again = run.measure(tensor, indices, assignment, bar)
     judgement = judge(
         tensor.name,
@@ -281,7 +285,7 @@ def _notes(
             f"Too large to be copied, and so not put back if `loss` writes to it: "
             f"{', '.join(left_out)}."
         )
-    return tuple(notes)
+    return (*notes, *(f"{what[0].upper()}{what[1:]}." for what in compiler.notes))
 
 
 def _report(

@@ -92,9 +92,9 @@ class Run:
             self._shown = max(shown, 2.0**-53 * plan.loop.magnitude)
         return self._shown
 
-    def assign(self, tensor: Tensor) -> Assignment:
-        """Choose the engine of a tensor."""
-        return self._planner.assign(tensor)
+    def assign(self, tensor: Tensor, count: int | None = None) -> Assignment:
+        """Choose the engine of a tensor, of which `count` elements are to be perturbed."""
+        return self._planner.assign(tensor, tensor.size if count is None else count)
 
     def measure(
         self,

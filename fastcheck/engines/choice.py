@@ -19,7 +19,7 @@ _replayed: dict[str, float] = {}
 
 @dataclass(frozen=True)
 class Costs:
-    """Estimated seconds of all differences of one tensor; None for an engine that cannot."""
+    """Estimated seconds of the differences of one tensor; None for an engine that cannot."""
 
     loop: float
     replay: float | None = None
@@ -51,14 +51,14 @@ def kernel_pays(fused: FusedEngine, costs: Costs) -> bool:
 
 
 def costs_of(
-    replay: ReplayEngine, fused: FusedEngine | None, size: int, seconds_a_call: float
+    replay: ReplayEngine, fused: FusedEngine | None, count: int, seconds_a_call: float
 ) -> Costs:
-    """Estimate what each engine would take for a tensor of `size` elements."""
-    loop, replayed = 2.0 * size * seconds_a_call, replay.seconds()
+    """Estimate what each engine would take for `count` elements."""
+    loop, replayed = 2.0 * count * seconds_a_call, replay.seconds(count)
     if fused is None:
         return Costs(loop, replayed)
     sources = [kernel.source for kernel in fused.kernels()]
     # Looking for a compiled kernel takes LLVM, which takes longer to load than a small replay.
     at_hand = compiler.started() or replayed > compiler.SECONDS_TO_START
     price = compiler.seconds_to_compile if at_hand else compiler.seconds_to_start
-    return Costs(loop, replayed, fused.seconds(), sum(map(price, sources)))
+    return Costs(loop, replayed, fused.seconds(count), sum(map(price, sources)))

@@ -12,7 +12,7 @@ import numpy as np
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.fusion.dims import NotFusable
-from fastcheck.fusion.kernel import NANOSECONDS, Kernel, threads
+from fastcheck.fusion.kernel import Kernel, threads
 from fastcheck.fusion.llvm import print_kernel
 from fastcheck.fusion.lower import lower
 from fastcheck.fusion.roots import Group, groups_of
@@ -20,6 +20,10 @@ from fastcheck.fusion.schedule import schedule
 from fastcheck.fusion.series import REACHES
 from fastcheck.params import Tensor
 
+HOISTED_BYTES = 16 * 1024**2
+"""What is hoisted for a block of copies is meant to stay in the caches."""
+# About what a call of a kernel takes, a vector operation of it, and an element hoisted for it.
+_SECONDS_A_CALL, _SECONDS_AN_OPERATION, _SECONDS_A_HOISTED = 3e-4, 0.16e-9, 1.5e-9
 _SAMPLE = 64
 _MOST_REFUSED = 0.1
 # An argument of a polynomial is a step times inputs and weights; they are seldom larger than this.
@@ -60,7 +64,7 @@ class FusedEngine:
         self.slice = replay.slice
         self.refused = 0
         self._tensor = tensor
-        self._memory = memory
+        self._memory = min(memory, HOISTED_BYTES)
         self._groups = groups_of(self.slice)
         self._kernels: dict[tuple[Group, float], Kernel | None] = {}
         self._gain = _USUAL_GAIN
@@ -71,11 +75,10 @@ class FusedEngine:
         """Return the kernel of a group; None if its elements do not reach the loss."""
         if (group, reach) not in self._kernels:
             program = lower(self.slice, group, reach)
-            self._kernels[group, reach] = (
-                None
-                if program.change is None
-                else Kernel(print_kernel(program, schedule(program)), self._memory)
-            )
+            kernel = None
+            if program.change is not None:
+                kernel = Kernel(print_kernel(program, schedule(program)), self._memory)
+            self._kernels[group, reach] = kernel
         return self._kernels[group, reach]
 
     def kernels(self) -> list[Kernel]:
@@ -83,11 +86,13 @@ class FusedEngine:
         found = [self.kernel(group, REACHES[0]) for group in self._groups]
         return [kernel for kernel in found if kernel is not None]
 
-    def seconds(self) -> float:
-        """Estimate the time of all of the tensor's differences, kernels compiled."""
-        each = max((kernel.source.operations for kernel in self.kernels()), default=0.0)
-        work = each * self._tensor.size * NANOSECONDS * 1e-9
-        return 3e-4 + work / min(threads(), max(1.0, work / 1e-4))
+    def seconds(self, count: int) -> float:
+        """Estimate the time of the differences of `count` elements, kernels compiled."""
+        kernels = self.kernels()
+        each = max((kernel.source.operations for kernel in kernels), default=0.0)
+        work = each * count * _SECONDS_AN_OPERATION
+        hoisted = sum(kernel.elements for kernel in kernels) * _SECONDS_A_HOISTED
+        return _SECONDS_A_CALL + hoisted + work / min(threads(), max(1.0, work / 1e-4))
 
     def differences(
         self,

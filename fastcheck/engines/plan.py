@@ -136,15 +136,15 @@ class Planner:
             return
         self.plan.loop.magnitude = self._term_size(self.plan.traced)
 
-    def assign(self, tensor: Tensor) -> Assignment:
-        """Choose the engine of one tensor and cross-check it."""
-        assignment = self._choose(tensor)
+    def assign(self, tensor: Tensor, count: int) -> Assignment:
+        """Choose the engine of one tensor, for `count` elements, and cross-check it."""
+        assignment = self._choose(tensor, count)
         self.plan.assignments[tensor.name] = assignment
         return assignment
 
-    def _choose(self, tensor: Tensor) -> Assignment:
+    def _choose(self, tensor: Tensor, count: int) -> Assignment:
         if self.plan.graph is None:
-            return self._by_loop(tensor, self.plan.refusal)
+            return self._by_loop(count, self.plan.refusal)
         obstacle = escaped_number(self.plan.graph, tensor.name)
         if obstacle is None:
             try:
@@ -156,23 +156,23 @@ class Planner:
                 obstacle = f"replaying it is not possible ({type(fault).__name__}: {fault})"
         if obstacle is not None:
             self._insist(obstacle)
-            return self._by_loop(tensor, obstacle)
-        return self._by_kernel_or_replay(tensor, replay)
+            return self._by_loop(count, obstacle)
+        return self._by_kernel_or_replay(tensor, count, replay)
 
-    def _by_loop(self, tensor: Tensor, why: str) -> Assignment:
-        return Assignment(self.plan.loop, why, Costs(2 * tensor.size * self._seconds_a_call()))
+    def _by_loop(self, count: int, why: str) -> Assignment:
+        return Assignment(self.plan.loop, why, Costs(2 * count * self._seconds_a_call()))
 
-    def _by_kernel_or_replay(self, tensor: Tensor, replay: ReplayEngine) -> Assignment:
-        small = self._engine == "auto" and replay.seconds() < WORTH_A_KERNEL
+    def _by_kernel_or_replay(self, tensor: Tensor, count: int, replay: ReplayEngine) -> Assignment:
+        small = self._engine == "auto" and replay.seconds(count) < WORTH_A_KERNEL
         if self._engine == "replay" or small or not tensor.size:
-            costs = costs_of(replay, None, tensor.size, self._seconds_a_call())
+            costs = costs_of(replay, None, count, self._seconds_a_call())
             return Assignment(replay, _TRUSTED, costs)
         fused, obstacle = None, None
         try:
             fused = FusedEngine(replay, tensor, self._memory)
         except NotFusable as why:
             obstacle = str(why)
-        costs = costs_of(replay, fused, tensor.size, self._seconds_a_call())
+        costs = costs_of(replay, fused, count, self._seconds_a_call())
         if fused is not None:
             if self._engine == "auto" and not kernel_pays(fused, costs):
                 return Assignment(replay, _TRUSTED, costs)

@@ -95,10 +95,10 @@ class ReplayEngine:
         self.bytes_per_parameter, largest, self.elements_per_parameter = self._measure()
         self.chunk = _chunk(tensor.name, self.bytes_per_parameter, largest, memory)
 
-    def seconds(self) -> float:
-        """Estimate the time of all of the tensor's differences."""
-        chunks = -(-self._tensor.size // self.chunk)
-        elements = self._tensor.size * self.elements_per_parameter
+    def seconds(self, count: int) -> float:
+        """Estimate the time of the differences of `count` elements."""
+        chunks = -(-count // self.chunk)
+        elements = count * self.elements_per_parameter
         return chunks * len(self.slice.nodes) * _SECONDS_A_RULE + elements * _SECONDS_AN_ELEMENT
 
     def differences(

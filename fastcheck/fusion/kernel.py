@@ -21,8 +21,6 @@ from fastcheck.fusion.memory import MOST_DIMS, strided
 from fastcheck.fusion.source import Source
 
 Positions = NDArray[np.int64]
-NANOSECONDS = 0.16
-"""What one vector operation takes, about."""
 _WORTH_A_THREAD = 200_000.0
 _NOTHING = np.zeros(1, dtype=np.int64)
 _CHUNKS = 4
@@ -39,6 +37,11 @@ class Kernel:
     source : Source
     memory : int
         Bytes for the hoisted constants at a time.
+
+    Attributes
+    ----------
+    elements : int
+        How many numbers are hoisted for all copies.
     """
 
     def __init__(self, source: Source, memory: int) -> None:
@@ -50,6 +53,7 @@ class Kernel:
         self._visited: tuple[Positions, Positions] | None = None
         self._blocked = _widest(source)
         self._capacity = _capacity(source, self._blocked, memory)
+        self.elements = sum(hoisted.size() for hoisted in _everything(source))
 
     def run(
         self, positions: Mapping[Pin, Positions], steps: NDArray[np.float64]
