@@ -19,9 +19,10 @@ def unlike_replay(fused: FusedEngine, tensor: str) -> str | None:
 
     They may differ by the rounding of the largest terms that the loss adds up.
     """
-    indices, up, down = fused.replay.probed
+    survey = fused.replay.survey
+    indices = survey.probes
     found = fused.differences(tensor, indices, np.full(len(indices), PROBE_STEP))
-    for ours, theirs in ((found.plus, up), (found.minus, -down)):
+    for ours, theirs in ((found.plus, survey.up), (found.minus, -survey.down)):
         allowed = _RELATIVE * (np.abs(theirs) + np.max(np.abs(theirs), initial=0.0))
         wrong = ~(np.abs(ours - theirs) <= allowed) & np.isfinite(theirs)
         if wrong.any():

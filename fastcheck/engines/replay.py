@@ -8,6 +8,7 @@ own function.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,9 @@ PROBE_STEP = 2.0**-30
 _SECONDS_A_RULE = 15e-6
 _SECONDS_AN_ELEMENT = 0.6e-9
 _SOFTMAX = 8
+
+_NO_INDICES: IndexArray = np.zeros(0, dtype=np.int64)
+_NO_MOVES: FloatArray = np.zeros(0)
 
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]
 """J(θ + step) − J(θ) by the user's own function, for flat indices and signed steps."""
@@ -60,18 +64,9 @@ class ReplayEngine:
     ----------
     exact : bool
         Whether no rule on the way cancels digits, so that the step may be tiny.
-    chunk : int
-        Parameters per chunk.
-    bytes_per_parameter : int
-        The peak size of the live stacks, per parameter.
-    elements_per_parameter : int
-        How many numbers of stacks are computed, per parameter.
-    probed : tuple of (indices, changes, changes)
-        J(θ ± PROBE_STEP) − J(θ) of a few elements, by which the stacks were measured.
     """
 
     name = "replay"
-    probed: tuple[IndexArray, FloatArray, FloatArray]
 
     def __init__(
         self,
@@ -92,13 +87,37 @@ class ReplayEngine:
         self._fallback = fallback
         self._bases = Bases() if bases is None else bases
         self._bases.pool.clear()  # the chunks of another tensor have other sizes
-        self.bytes_per_parameter, largest, self.elements_per_parameter = self._measure()
-        self.chunk = _chunk(tensor.name, self.bytes_per_parameter, largest, memory)
+        self._memory = memory
+        self._survey: Survey | None = None
+
+    @property
+    def chunk(self) -> int:
+        """Parameters per chunk, preferring one that stays in the cache.
+
+        Raises
+        ------
+        InputError
+            Not even one parameter fits the memory.
+        """
+        per_parameter, largest = self.bytes_per_parameter, self.survey.largest
+        if per_parameter > self._memory:
+            raise InputError(
+                f"`memory` is {self._memory:,} bytes, but one perturbed copy of the network needs "
+                f"{per_parameter:,} bytes (tensor {self._tensor.name}): give at least that, or use "
+                "engine='loop'."
+            )
+        return max(1, min(self._memory // per_parameter, CACHE_BYTES // largest, _MOST_COPIES))
+
+    @property
+    def bytes_per_parameter(self) -> int:
+        """The peak size of the live stacks, per parameter."""
+        # A rule may hold a few temporaries of the largest stack.
+        return self.survey.peak + 3 * self.survey.largest
 
     def seconds(self, count: int) -> float:
         """Estimate the time of the differences of `count` elements."""
         chunks = -(-count // self.chunk)
-        elements = count * self.elements_per_parameter
+        elements = count * self.survey.elements
         return chunks * len(self.slice.nodes) * _SECONDS_A_RULE + elements * _SECONDS_AN_ELEMENT
 
     def differences(
@@ -130,14 +149,38 @@ class ReplayEngine:
             loss_calls=calls,
         )
 
+    @property
+    def survey(self) -> Survey:
+        """What is known of the stacks' sizes, from a few copies that were run for it."""
+        if self._survey is None:
+            self.changes(_NO_INDICES, _NO_MOVES)
+        assert self._survey is not None
+        return self._survey
+
     def changes(self, indices: IndexArray, moves: FloatArray) -> FloatArray:
-        """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign."""
-        context = Context(self._bases, len(moves))
-        change, diverged = self._run(context, self._seed(indices, moves))
-        diverged |= ~np.isfinite(change)
-        if diverged.any():
-            change[diverged] = self._fallback(indices[diverged], moves[diverged])
-        return change
+        """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign.
+
+        Some probes go along, by which the stacks are surveyed. Elements of one tensor may reach
+        very different parts of the graph (a flat vector that is sliced into layers), so they are
+        spread over all of it.
+        """
+        size = self._tensor.size
+        probes = np.unique(np.linspace(0, max(size - 1, 0), min(_PROBES, size)).astype(np.int64))
+        where = np.concatenate([indices, np.tile(probes, 2)])
+        by = np.concatenate([moves, np.repeat([PROBE_STEP, -PROBE_STEP], len(probes))])
+        if not len(where):
+            self._survey = Survey(1, 1, 1, _NO_INDICES, _NO_MOVES, _NO_MOVES)
+            return _NO_MOVES
+        sizes = _Sizes()
+        context = Context(self._bases, len(where))
+        change, diverged = self._run(context, self._seed(where, by), sizes.watch)
+        up, down = np.reshape(change[len(indices) :], (2, -1))
+        self._survey = sizes.survey(len(where), probes, up, down)
+        asked, left = change[: len(indices)], diverged[: len(indices)]
+        left = left | ~np.isfinite(asked)
+        if left.any():
+            asked[left] = self._fallback(indices[left], moves[left])
+        return asked
 
     def directional(self, *directions: FloatArray) -> list[float | None]:
         """Return J(θ + v) − J(θ) for dense changes v of the whole tensor.
@@ -212,53 +255,54 @@ class ReplayEngine:
                 diverged |= moved.reshape(context.copies, -1).any(axis=1)
         return diverged
 
-    def _measure(self) -> tuple[int, int, int]:
-        """Run a few copies to learn how large the stacks are, per parameter.
 
-        Returns the bytes at the peak, those of the largest stack, and the elements of all stacks.
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """How large the stacks of a replay are, for each parameter (both signs of a step).
 
-        Elements of one tensor may reach very different parts of the graph (a flat vector that
-        is sliced into layers), so the copies are spread over all of it.
-        """
-        if not self._tensor.size:
-            self.probed = (np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
-            return 1, 1, 1
-        peak, largest = 1, 1
-        sizes: dict[Node, int] = {}
+    Attributes
+    ----------
+    peak, largest : int
+        Bytes of all stacks that live at the same time, and of the largest one.
+    elements : int
+        How many numbers are computed, those of a softmax counted several times.
+    probes : (k,) int64
+        The elements by which this was found.
+    up, down : (k,) float64
+        J(θ ± PROBE_STEP) − J(θ) of them.
+    """
 
-        def watch(live: dict[Node, Delta]) -> None:
-            nonlocal peak, largest
-            present = {node: delta.values.nbytes for node, delta in live.items()}
-            sizes.update(present)
-            peak = max(peak, sum(present.values()))
-            largest = max([largest, *present.values()])
+    peak: int
+    largest: int
+    elements: int
+    probes: IndexArray
+    up: FloatArray
+    down: FloatArray
 
-        probes = np.unique(np.linspace(0, self._tensor.size - 1, _PROBES).astype(np.int64))
-        context = Context(self._bases, 2 * len(probes))
-        moves = np.repeat([PROBE_STEP, -PROBE_STEP], len(probes))
-        change, _ = self._run(context, self._seed(np.tile(probes, 2), moves), watch)
-        self.probed = (probes, *np.reshape(change, (2, -1)))
-        # A rule may hold a few temporaries of the largest stack.
-        count = len(probes)
+
+class _Sizes:
+    """Watches the stacks of a run."""
+
+    def __init__(self) -> None:
+        self._peak = self._largest = 1
+        self._sizes: dict[Node, int] = {}
+
+    def watch(self, live: dict[Node, Delta]) -> None:
+        present = {node: delta.values.nbytes for node, delta in live.items()}
+        self._sizes.update(present)
+        self._peak = max(self._peak, sum(present.values()))
+        self._largest = max([self._largest, *present.values()])
+
+    def survey(self, copies: int, probes: IndexArray, up: FloatArray, down: FloatArray) -> Survey:
         elements = sum(
             size * (_SOFTMAX if node.primitive in (LOG_SOFTMAX, LOGSUMEXP) else 1)
-            for node, size in sizes.items()
-        )
-        return (
-            -(-(peak + 3 * largest) // count),
-            -(-largest // count),
-            -(-elements // (8 * count)),
+            for node, size in self._sizes.items()
         )
 
+        def each(total: int) -> int:
+            return -(-2 * total // copies)
 
-def _chunk(name: str, per_parameter: int, largest: int, memory: int) -> int:
-    """Return how many parameters fit the memory, preferring a chunk that stays in the cache."""
-    if per_parameter > memory:
-        raise InputError(
-            f"`memory` is {memory:,} bytes, but one perturbed copy of the network needs "
-            f"{per_parameter:,} bytes (tensor {name}): give at least that, or use engine='loop'."
-        )
-    return max(1, min(memory // per_parameter, CACHE_BYTES // largest, _MOST_COPIES))
+        return Survey(each(self._peak), each(self._largest), each(elements // 8), probes, up, down)
 
 
 def _to_host(array: Any) -> Any:

@@ -196,8 +196,9 @@ def test_the_memory_changes_nothing_but_the_chunks(both) -> None:
 
 def test_too_little_memory_names_the_argument(both) -> None:
     tensor = next(iter(both.tree))
+    replay = both.replay(tensor, memory=8)
     with pytest.raises(InputError, match=r"`memory` is 8 bytes, but one perturbed copy .* needs"):
-        both.replay(tensor, memory=8)
+        replay.differences(tensor.name, np.array([0]), np.array([0.1]))
 
 
 def test_any_indices_in_any_order(both) -> None:
