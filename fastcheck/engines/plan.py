@@ -172,6 +172,8 @@ class Planner:
             fused = FusedEngine(replay, tensor, self._memory)
         except NotFusable as why:
             obstacle = str(why)
+        except Exception as fault:
+            obstacle = f"it could not be made ({type(fault).__name__}: {fault})"
         costs = costs_of(replay, fused, count, self._seconds_a_call())
         if fused is not None:
             if self._engine == "auto" and not kernel_pays(fused, costs):

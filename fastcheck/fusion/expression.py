@@ -10,12 +10,12 @@ is even or odd in h is computed once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
 from fastcheck.fusion.dims import Label
-from fastcheck.fusion.hoisted import Hoisted
+from fastcheck.fusion.hoisted import Hoisted, renamed
 
 STEP, NUMBER, LOAD = "step", "number", "load"
 ADD, SUBTRACT, MULTIPLY, DIVIDE = "fadd", "fsub", "fmul", "fdiv"
@@ -161,20 +161,32 @@ class Table:
         a, b = self._own(a), self._own(b)
         return a if b.is_number(1.0) else self.make(DIVIDE, a, b)
 
-    def substitute(self, root: Expression, old: Label, new: Label) -> Expression:
-        """Return an expression with one free label renamed."""
-        from fastcheck.fusion.hoisted import renamed
+    def substitute(
+        self, root: Expression, old: Label, new: Label, fresh: Callable[[int], Label]
+    ) -> Expression:
+        """Return an expression with a free label renamed.
 
+        A sum over `new` inside is given a fresh label first, so that it does not capture it.
+        """
         done: dict[Expression, Expression] = {}
-        for node in in_order(root):
+
+        def renamed_in(node: Expression) -> Expression:
             if old not in node.labels:
-                done[node] = node
-            elif node.op == LOAD:
-                done[node] = self.load(renamed(node.payload, old, new))
-            else:
-                operands = [done[operand] for operand in node.operands]
-                done[node] = self.make(node.op, *operands, payload=node.payload)
-        return done[root]
+                return node
+            if node not in done:
+                done[node] = made(node)
+            return done[node]
+
+        def made(node: Expression) -> Expression:
+            if node.op == LOAD:
+                return self.load(renamed(node.payload, old, new))
+            operands, payload = node.operands, node.payload
+            if node.op in (SUM, ANY) and payload is new:
+                payload = fresh(new.size)
+                operands = tuple(self.substitute(o, new, payload, fresh) for o in operands)
+            return self.make(node.op, *map(renamed_in, operands), payload=payload)
+
+        return renamed_in(root)
 
 
 def in_order(*roots: Expression) -> Iterator[Expression]:

@@ -242,7 +242,7 @@ class Algebra:
             if new in term.labels():
                 raise NotFusable("two axes of one difference follow the same index")
             factors = tuple(renamed(factor, old, new) for factor in term.factors)
-            variable = self.table.substitute(term.variable, old, new)
+            variable = self.table.substitute(term.variable, old, new, self.label)
             terms.append(Term(factors, variable, term.scale))
         return Form(tuple(new if axis is old else axis for axis in form.axes), tuple(terms))
 
