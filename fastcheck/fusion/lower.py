@@ -6,7 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastcheck.fusion import kinks, linear, smooth, softmax, structure  # noqa: F401  (rules)
+from fastcheck.fusion import (  # noqa: F401  (the rules)
+    kinks,
+    linear,
+    smooth,
+    softmax,
+    structure,
+    writing,
+)
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.fusion.expression import Expression
 from fastcheck.fusion.form import Algebra, Form, Term

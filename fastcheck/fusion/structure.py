@@ -71,8 +71,8 @@ def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
 def _index(algebra: Algebra, node: Node, forms: Forms) -> Form | None:
     form, operand = _only(forms), node.operands[0]
     index = node.params["index"]
-    parts = _expanded(index if isinstance(index, tuple) else (index,), operand.ndim)
-    if any(isinstance(part, np.ndarray | list) for part in parts):
+    parts = expanded(index, operand.ndim)
+    if any(isinstance(part, np.ndarray) for part in parts):
         return _gathered(algebra, node, form, parts)
     axes: list[Axis] = []
     terms, axis = form.terms, 0
@@ -86,9 +86,20 @@ def _index(algebra: Algebra, node: Node, forms: Forms) -> Form | None:
     return Form(tuple(axes), terms)
 
 
-def _expanded(parts: tuple[Any, ...], ndim: int) -> list[Any]:
-    """Write an ellipsis out, and the full slices that are left off."""
-    used = sum(part is not None and part is not Ellipsis for part in parts)
+def expanded(index: Any, ndim: int) -> list[Any]:
+    """Return the parts of an index, one for each axis: an ellipsis and full slices written out.
+
+    Sequences of numbers are arrays, as in NumPy.
+    """
+    parts = [
+        np.asarray(part) if isinstance(part, list | range | tuple) else part
+        for part in (index if isinstance(index, tuple) else (index,))
+    ]
+    used = sum(
+        part.ndim if isinstance(part, np.ndarray) and part.dtype == bool else 1
+        for part in parts
+        if part is not None and part is not Ellipsis
+    )
     full = [slice(None)] * (ndim - used)
     result: list[Any] = []
     for part in parts:
@@ -130,8 +141,8 @@ def _gathered(algebra: Algebra, node: Node, form: Form, parts: list[Any]) -> For
     shape = node.operands[0].shape
     if len(parts) != len(shape) or any(part is None for part in parts):
         raise NotFusable("an index array with a new axis")
-    places = [axis for axis, part in enumerate(parts) if isinstance(part, np.ndarray | list)]
-    arrays = [np.asarray(parts[axis]) for axis in places]
+    places = [axis for axis, part in enumerate(parts) if isinstance(part, np.ndarray)]
+    arrays = [parts[axis] for axis in places]
     rest = [axis for axis in range(len(parts)) if axis not in places]
     if any(parts[axis] != slice(None) for axis in rest) or any(
         array.ndim != 1 or array.dtype.kind not in "iu" for array in arrays
