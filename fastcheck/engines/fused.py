@@ -104,14 +104,7 @@ class FusedEngine:
     ) -> Differences:
         """Perturb single elements of the tensor; see `fastcheck.engines.base.Engine`."""
         count = len(indices)
-        plus, minus = np.zeros(count), np.zeros(count)
-        refused = np.zeros(count, dtype=bool)
-        for group in self._groups:
-            chosen = _members(group, indices, self._tensor.size)
-            if chosen is not None and not chosen.any():
-                continue
-            part = slice(None) if chosen is None else chosen
-            plus[part], minus[part], refused[part] = self._group(group, indices[part], steps[part])
+        plus, minus, refused = self.computed(indices, steps)
         if not central:
             minus[:] = 0.0
         result = Differences(
@@ -122,12 +115,24 @@ class FusedEngine:
             kinked=np.zeros(count, dtype=bool),
             loss_calls=0,
         )
-        refused |= ~np.isfinite(plus) | ~np.isfinite(minus)
-        return (
-            self._with_replayed(result, indices, steps, refused, central)
-            if refused.any()
-            else result
-        )
+        if not refused.any():
+            return result
+        return self._with_replayed(result, indices, steps, refused, central)
+
+    def computed(
+        self, indices: IndexArray, steps: FloatArray
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Return what the kernels say of J(θ+h) − J(θ) and J(θ) − J(θ−h), and what they refuse."""
+        count = len(indices)
+        plus, minus = np.zeros(count), np.zeros(count)
+        refused = np.zeros(count, dtype=bool)
+        for group in self._groups:
+            chosen = _members(group, indices, self._tensor.size)
+            if chosen is not None and not chosen.any():
+                continue
+            part = slice(None) if chosen is None else chosen
+            plus[part], minus[part], refused[part] = self._group(group, indices[part], steps[part])
+        return plus, minus, refused | ~np.isfinite(plus) | ~np.isfinite(minus)
 
     def _group(
         self, group: Group, indices: IndexArray, steps: FloatArray
@@ -149,9 +154,12 @@ class FusedEngine:
     def _run(
         self, group: Group, reach: float, indices: IndexArray, steps: FloatArray
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
-        kernel = self.kernel(group, reach)
+        nothing = np.zeros(len(indices))
+        try:
+            kernel = self.kernel(group, reach)
+        except NotFusable:  # longer polynomials may make a kernel too long
+            return nothing, nothing.copy(), np.ones(len(indices), dtype=bool)
         if kernel is None:
-            nothing = np.zeros(len(indices))
             return nothing, nothing.copy(), np.zeros(len(indices), dtype=bool)
         return kernel.run({pin: at[indices] for pin, at in group.positions.items()}, steps)
 

@@ -178,7 +178,7 @@ class Planner:
         if fused is not None:
             if self._engine == "auto" and not kernel_pays(fused, costs):
                 return Assignment(replay, _TRUSTED, costs)
-            obstacle = self._unlike_replay(fused, tensor)
+            obstacle = self._unlike_replay(fused, tensor, count)
         if fused is not None and obstacle is None:
             return Assignment(fused, _TRUSTED, costs)
         if self._engine == "fused":
@@ -188,10 +188,10 @@ class Planner:
             )
         return Assignment(replay, f"{_TRUSTED}; no kernel, because {obstacle}", costs)
 
-    def _unlike_replay(self, fused: FusedEngine, tensor: Tensor) -> str | None:
+    def _unlike_replay(self, fused: FusedEngine, tensor: Tensor, count: int) -> str | None:
         """Run the kernel for the first time; whatever goes wrong with it, there is the replay."""
         try:
-            return unlike_replay(fused, tensor.name)
+            return unlike_replay(fused, tensor, count, self._rng)
         except Exception as fault:
             return f"it could not be made ({type(fault).__name__}: {fault})"
 

@@ -120,6 +120,8 @@ def _winner(sign: float) -> Callable[[Algebra, Node, Forms], Form]:
             largest = np.max(x, axis=axes, keepdims=True)
             gap = np.where(first > 0, 0.0, _gap(largest, x))
             behind = algebra.minus(form, winner)
+            same = tuple(axis for axis, follows in enumerate(behind.axes) if follows is None)
+            gap = gap.min(axis=same, keepdims=True)
             algebra.check(behind, known(gap, _dims(behind, gap)))
         return Form(drop(winner, axes, node.params["keepdims"]), winner.terms)
 

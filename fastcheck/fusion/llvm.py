@@ -64,6 +64,7 @@ class _Printer:
         self._code = Code(schedule.vector is not None)
         self._memory = Memory(self._code, schedule, self._zeros.padded)
         self._weighted = False
+        self._open: set[Expression] = set()
 
     def template(self, parts: Parts) -> Template:
         """Print the whole function."""
@@ -193,16 +194,25 @@ class _Printer:
 
         What they share then stays in registers.
         """
+        # One that is being printed further up is not begun again for company.
         together = [
             other
             for other, level in self._schedule.level.items()
-            if other.payload is node.payload and level == self._schedule.level[node]
+            if other is node
+            or (
+                other.payload is node.payload
+                and level == self._schedule.level[node]
+                and other not in self._open
+            )
         ]
+        opened = set(together) - self._open
+        self._open |= opened
         if node.payload in self._schedule.loops:
             self._loop(node.payload, together, scope)
         else:
             alike = [other for other in together if other.labels == node.labels]
             self._unrolled(node.payload, alike, places, scope)
+        self._open -= opened
         return scope.known[_key(node, places)]
 
     def _unrolled(

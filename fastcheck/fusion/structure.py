@@ -121,7 +121,7 @@ def _one_axis(
     if isinstance(follows, Pin):
         if isinstance(part, slice):
             raise NotFusable("a part of a pinned axis is taken")
-        chosen = known(np.arange(size) == part, (follows,))
+        chosen = known(np.arange(size) == np.arange(size)[part], (follows,))
         return algebra.scale(Form((), terms), chosen).terms, left
     if any(follows in term.variable.labels for term in terms):
         raise NotFusable("a part of an axis that the kernel computes is taken")
