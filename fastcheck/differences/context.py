@@ -26,10 +26,13 @@ class Bases:
         self._derived: dict[tuple[Any, ...], Array] = {}
 
     def value(self, node: Node) -> Array:
-        """Return the node's value at θ as an array of the namespace."""
+        """Return the node's value at θ as an array of the namespace, floats in float64."""
         value = self._values.get(node)
         if value is None:
-            value = self._values[node] = self.xp.asarray(node.value)
+            value = self.xp.asarray(node.value)
+            if value.dtype.kind == "f":  # sums of constants in float32 would round as such
+                value = value.astype(np.float64, copy=False)
+            self._values[node] = value
         return value
 
     def derived(self, key: tuple[Any, ...], make: Callable[[], Array]) -> Array:
