@@ -26,7 +26,7 @@ class Case:
     batch
         Samples M.
     data
-        "digits" are images, four fifths of whose pixels are black; "dense" is Gaussian noise
+        "digits" are images, most of whose pixels are black; "dense" is Gaussian noise
         without a zero. A method that can skip zeros gains on the first only.
     sample
         How many parameters the loops are timed on; None for all of them.

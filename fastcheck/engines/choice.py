@@ -14,7 +14,8 @@ WORTH_A_KERNEL = 2e-3
 # Seconds that replays of a kernel's work have been estimated to take in this process. Once that is
 # what compiling would have taken, it is compiled: a check in a training loop gets its kernels soon,
 # and at most doubles its cost until then.
-_replayed: dict[str, float] = {}
+_replayed: dict[int, float] = {}
+_MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ def kernel_pays(fused: FusedEngine, costs: Costs) -> bool:
     assert costs.replay is not None
     if not costs.compiling:
         return costs.fused <= costs.replay
-    key = "\n".join(kernel.source.text for kernel in fused.kernels())
+    key = hash(tuple(kernel.source.text for kernel in fused.kernels()))
     waited = _replayed.get(key, 0.0) + costs.replay
     if costs.fused + costs.compiling <= waited:
         return True
+    if len(_replayed) >= _MOST_REMEMBERED:
+        _replayed.clear()
     _replayed[key] = waited
     return False
 

@@ -7,6 +7,8 @@ same way, and this one answers it for nearly every copy.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
@@ -178,14 +180,7 @@ class FusedEngine:
         )
         found.plus[refused], found.minus[refused] = again.plus, again.minus
         found.kinked[refused] = again.kinked
-        return Differences(
-            plus=found.plus,
-            minus=found.minus,
-            step_plus=found.step_plus,
-            step_minus=found.step_minus,
-            kinked=found.kinked,
-            loss_calls=again.loss_calls,
-        )
+        return replace(found, loss_calls=again.loss_calls)
 
 
 def _members(group: Group, indices: IndexArray, size: int) -> BoolArray | None:

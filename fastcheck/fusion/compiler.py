@@ -22,8 +22,9 @@ SECONDS_TO_START = 0.06
 _SECONDS_A_KERNEL, _SECONDS_A_LINE = 0.005, 5e-5
 _ARGUMENTS = (*[ctypes.c_void_p] * 9, ctypes.c_int64, ctypes.c_int64)
 Function = Callable[..., None]
+_MOST_LOADED = 256
 
-_loaded: dict[str, tuple[Function, Any]] = {}
+_loaded: dict[str, Function] = {}
 _lock = threading.Lock()
 notes: list[str] = []
 """What was wrong with the cache on disk, each thing once; kernels are compiled all the same."""
@@ -38,8 +39,10 @@ def compiled(source: Source) -> Function:
             if code is None:
                 code = _machine().compile(source.text)
                 _write(key, code)
+            if len(_loaded) >= _MOST_LOADED:
+                del _loaded[next(iter(_loaded))]  # the oldest; who still runs it keeps it
             _loaded[key] = _machine().load(code)
-        return _loaded[key][0]
+        return _loaded[key]
 
 
 def is_compiled(source: Source) -> bool:
@@ -89,13 +92,15 @@ class _Machine:
         code: bytes = self._target.emit_object(module)
         return code
 
-    def load(self, code: bytes) -> tuple[Function, Any]:
-        """Return the function, and what has to stay alive for it."""
+    def load(self, code: bytes) -> Function:
+        """Return the function, which keeps alive what it needs."""
         engine = self._llvm.create_mcjit_compiler(self._llvm.parse_assembly(""), self._target)
         engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         address = engine.get_function_address(FUNCTION)
-        return ctypes.CFUNCTYPE(None, *_ARGUMENTS)(address), engine
+        function = ctypes.CFUNCTYPE(None, *_ARGUMENTS)(address)
+        function.engine = engine  # type: ignore[attr-defined]
+        return function
 
 
 @cache

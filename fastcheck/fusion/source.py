@@ -134,6 +134,7 @@ def _number(dim: Dim) -> int:
 
 
 _printed: dict[Hashable, Template] = {}
+_MOST_PRINTED = 256
 
 
 def printed(schedule: Schedule, print_it: Callable[[Parts], Template]) -> Source:
@@ -142,5 +143,7 @@ def printed(schedule: Schedule, print_it: Callable[[Parts], Template]) -> Source
     structure = parts.structure()
     template = _printed.get(structure)
     if template is None:
+        if len(_printed) >= _MOST_PRINTED:
+            _printed.clear()
         template = _printed[structure] = print_it(parts)
     return template.bound(parts)
