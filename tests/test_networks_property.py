@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 
 import fastcheck
 from fastcheck import Verdict
+from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
-from fastcheck.params import ParamTree
+from fastcheck.fusion.dims import NotFusable
+from fastcheck.params import ParamTree, Tensor
+from fastcheck.trace.simplify import simplify
 from fastcheck.trace.tracer import trace
 
 Array = np.ndarray[Any, Any]
@@ -188,7 +191,9 @@ class Network:
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
     depth = draw(st.integers(1, 4))
-    widths = draw(st.lists(st.integers(1, 6), min_size=depth + 1, max_size=depth + 1))
+    # Sixteen samples fill vectors, 21 do not; a layer of 20 units is a loop.
+    width = st.one_of(st.integers(1, 6), st.integers(1, 6), st.just(20))
+    widths = draw(st.lists(width, min_size=depth + 1, max_size=depth + 1))
     loss_name = draw(st.sampled_from(sorted(LOSSES)))
     if "cross-entropy" in loss_name:
         widths[-1] = max(widths[-1], 2)  # One class is certain whatever the parameters are.
@@ -196,7 +201,7 @@ def networks(draw: st.DrawFn) -> Network:
     rows = draw(st.booleans())
     dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    samples = draw(st.integers(1, 9))
+    samples = draw(st.one_of(st.integers(1, 9), st.sampled_from([16, 21, 40])))
     inputs = rng.normal(size=(samples, widths[0])).astype(dtype)
     if draw(st.booleans()):
         inputs[rng.random(inputs.shape) < 0.5] = 0  # as most pixels are
@@ -262,6 +267,48 @@ def test_replay_equals_the_loop_at_a_large_step(network: Network) -> None:
 
 def _no_fallback(indices: Any, moves: Any) -> Any:
     raise AssertionError("no branch of these networks depends on the parameters")
+
+
+def fused_engines(network: Network) -> list[tuple[FusedEngine, ReplayEngine, LoopEngine, Tensor]]:
+    """Return the engines of all tensors that have a kernel."""
+    tree = ParamTree.from_user(network.params)
+    loop = LoopEngine(LossFunction(network.loss, tree), tree)
+    graph = simplify(trace(network.loss, tree))
+    found = []
+    for tensor in tree:
+        replay = ReplayEngine(graph, tensor, loop.loss, 10**9, _no_fallback)
+        try:
+            found.append((FusedEngine(replay, tensor, 2**26), replay, loop, tensor))
+        except NotFusable as why:
+            event(f"no kernel: {why}")
+    return found
+
+
+@settings(max_examples=50, deadline=None)
+@given(networks())
+def test_a_kernel_equals_the_loop_at_a_moderate_step(network: Network) -> None:
+    for fused, replay, loop, tensor in fused_engines(network):
+        indices = np.arange(tensor.size, dtype=np.int64)
+        plain = loop.differences(tensor.name, indices, np.full(tensor.size, 2.0**-9))
+        up = fused.differences(tensor.name, indices, plain.step_plus).plus
+        down = fused.differences(tensor.name, indices, plain.step_minus).minus
+        rounding = 1e-14 * max(1.0, replay.magnitude)
+        np.testing.assert_allclose(up, plain.plus, rtol=1e-8, atol=rounding)
+        np.testing.assert_allclose(down, plain.minus, rtol=1e-8, atol=rounding)
+
+
+@settings(max_examples=50, deadline=None)
+@given(networks(), st.sampled_from([-31, -20]))
+def test_a_kernel_equals_the_replay_at_a_tiny_step(network: Network, exponent: int) -> None:
+    for fused, replay, _, tensor in fused_engines(network):
+        indices, steps = np.arange(tensor.size), np.full(tensor.size, 2.0**exponent)
+        ours = fused.differences(tensor.name, indices, steps)
+        other = replay.differences(tensor.name, indices, steps)
+        size = max(np.abs(other.plus).max(), np.abs(other.minus).max())
+        rounding = 1e-11 * size + 1e-13 * 2.0**exponent * max(1.0, replay.magnitude)
+        np.testing.assert_allclose(ours.plus, other.plus, rtol=1e-9, atol=rounding)
+        np.testing.assert_allclose(ours.minus, other.minus, rtol=1e-9, atol=rounding)
+        np.testing.assert_array_equal(ours.kinked, other.kinked)
 
 
 @settings(max_examples=60, deadline=None)

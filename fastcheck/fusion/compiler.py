@@ -11,7 +11,6 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from fastcheck.fusion.llvm import FUNCTION
 from fastcheck.fusion.source import Source

@@ -14,10 +14,13 @@ import numpy as np
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
+from fastcheck.engines.base import Differences
+from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.plan import escaped_number
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.fusion.dims import NotFusable
 from fastcheck.params import ParamTree
 from fastcheck.trace.simplify import simplify
 from fastcheck.trace.tape import Untraceable
@@ -250,3 +253,52 @@ def compare(program: Program) -> str:
                 finite = np.isfinite(other)
                 np.testing.assert_allclose(one[finite], other[finite], rtol=1e-9, atol=1e-10)
     return "replayed" if replayed == len(tree) else "escaped"
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(programs())
+def test_whatever_has_a_kernel_equals_the_replay(program: Program) -> None:
+    note(program.source())
+    note(str(program.params))
+    compare_kernels(program)
+
+
+def compare_kernels(program: Program) -> int:
+    """Assert that kernels agree with the replay; return how many tensors have one."""
+    tree = ParamTree.from_user(program.params)
+    loss = LossFunction(program.loss(), tree)
+    loop = LoopEngine(loss, tree)
+    try:
+        graph = simplify(trace(loss.function, tree))
+    except Untraceable:
+        return 0
+    found = 0
+    for tensor in tree:
+        if escaped_number(graph, tensor.name) is not None:
+            continue
+
+        def fallback(indices: Any, moves: Any, name: str = tensor.name) -> Any:
+            return loop.differences(name, indices, moves, central=False).plus
+
+        replay = ReplayEngine(graph, tensor, loop.loss, 2**26, fallback)
+        try:
+            fused = FusedEngine(replay, tensor, 2**26)
+        except NotFusable:
+            continue
+        found += 1
+        for exponent in (-31, -11):
+            steps = np.full(tensor.size, 2.0**exponent)
+            ours = fused.differences(tensor.name, np.arange(tensor.size), steps)
+            other = replay.differences(tensor.name, np.arange(tensor.size), steps)
+            assert_as_replayed(ours, other, 1e-13 * 2.0**exponent * max(1.0, replay.magnitude))
+    return found
+
+
+def assert_as_replayed(ours: Differences, other: Differences, rounding: float) -> None:
+    size = max(np.nanmax(np.abs(other.plus)), np.nanmax(np.abs(other.minus)))
+    for one, wanted in ((ours.plus, other.plus), (ours.minus, other.minus)):
+        finite = np.isfinite(wanted)
+        np.testing.assert_allclose(
+            one[finite], wanted[finite], rtol=1e-9, atol=1e-11 * size + rounding
+        )
+    np.testing.assert_array_equal(ours.kinked, other.kinked)
