@@ -33,9 +33,6 @@ _SECONDS_A_RULE = 15e-6
 _SECONDS_AN_ELEMENT = 0.6e-9
 _SOFTMAX = 8
 
-_NO_INDICES: IndexArray = np.zeros(0, dtype=np.int64)
-_NO_MOVES: FloatArray = np.zeros(0)
-
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]
 """J(θ + step) − J(θ) by the user's own function, for flat indices and signed steps."""
 
@@ -151,36 +148,35 @@ class ReplayEngine:
 
     @property
     def survey(self) -> Survey:
-        """What is known of the stacks' sizes, from a few copies that were run for it."""
+        """What is known of the stacks' sizes, from a few copies that are run for it.
+
+        Elements of one tensor may reach very different parts of the graph (a flat vector that is
+        sliced into layers), so they are spread over all of it. Their step is tiny: where nothing
+        comes near a kink, no stack is left out.
+        """
         if self._survey is None:
-            self.changes(_NO_INDICES, _NO_MOVES)
-        assert self._survey is not None
+            self._survey = self._surveyed()
         return self._survey
 
-    def changes(self, indices: IndexArray, moves: FloatArray) -> FloatArray:
-        """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign.
-
-        Some probes go along, by which the stacks are surveyed. Elements of one tensor may reach
-        very different parts of the graph (a flat vector that is sliced into layers), so they are
-        spread over all of it.
-        """
+    def _surveyed(self) -> Survey:
         size = self._tensor.size
-        probes = np.unique(np.linspace(0, max(size - 1, 0), min(_PROBES, size)).astype(np.int64))
-        where = np.concatenate([indices, np.tile(probes, 2)])
-        by = np.concatenate([moves, np.repeat([PROBE_STEP, -PROBE_STEP], len(probes))])
-        if not len(where):
-            self._survey = Survey(1, 1, 1, _NO_INDICES, _NO_MOVES, _NO_MOVES)
-            return _NO_MOVES
+        if not size:
+            return Survey(1, 1, 1, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
+        probes = np.unique(np.linspace(0, size - 1, min(_PROBES, size)).astype(np.int64))
+        moves = np.repeat([PROBE_STEP, -PROBE_STEP], len(probes))
         sizes = _Sizes()
-        context = Context(self._bases, len(where))
-        change, diverged = self._run(context, self._seed(where, by), sizes.watch)
-        up, down = np.reshape(change[len(indices) :], (2, -1))
-        self._survey = sizes.survey(len(where), probes, up, down)
-        asked, left = change[: len(indices)], diverged[: len(indices)]
-        left = left | ~np.isfinite(asked)
-        if left.any():
-            asked[left] = self._fallback(indices[left], moves[left])
-        return asked
+        context = Context(self._bases, len(moves))
+        change, _ = self._run(context, self._seed(np.tile(probes, 2), moves), sizes.watch)
+        return sizes.survey(len(moves), probes, *np.reshape(change, (2, -1)))
+
+    def changes(self, indices: IndexArray, moves: FloatArray) -> FloatArray:
+        """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign."""
+        context = Context(self._bases, len(moves))
+        change, diverged = self._run(context, self._seed(indices, moves))
+        diverged |= ~np.isfinite(change)
+        if diverged.any():
+            change[diverged] = self._fallback(indices[diverged], moves[diverged])
+        return change
 
     def directional(self, *directions: FloatArray) -> list[float | None]:
         """Return J(θ + v) − J(θ) for dense changes v of the whole tensor.
