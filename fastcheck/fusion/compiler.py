@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from fastcheck.fusion.llvm import FUNCTION
 from fastcheck.fusion.source import Source
@@ -78,22 +79,28 @@ class _Machine:
         self._llvm = llvm
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        features = llvm.get_host_cpu_features().flatten()
-        self._target = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(), features=features, opt=2, jit=True
-        )
+        self._options = {
+            "cpu": llvm.get_host_cpu_name(),
+            "features": llvm.get_host_cpu_features().flatten(),
+            "opt": 2,
+            "jit": True,
+        }
+
+    def _target(self) -> Any:
+        return self._llvm.Target.from_default_triple().create_target_machine(**self._options)
 
     def compile(self, text: str) -> bytes:
         """Return the object code of a function."""
-        module = self._llvm.parse_assembly(text)
-        module.triple = self._target.triple
-        module.data_layout = str(self._target.target_data)
-        code: bytes = self._target.emit_object(module)
+        module, target = self._llvm.parse_assembly(text), self._target()
+        module.triple = target.triple
+        module.data_layout = str(target.target_data)
+        code: bytes = target.emit_object(module)
         return code
 
     def load(self, code: bytes) -> Function:
         """Return the function, which keeps alive what it needs."""
-        engine = self._llvm.create_mcjit_compiler(self._llvm.parse_assembly(""), self._target)
+        # An engine owns its target: with a shared one, the first to go would take it away.
+        engine = self._llvm.create_mcjit_compiler(self._llvm.parse_assembly(""), self._target())
         engine.add_object_file(self._llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         address = engine.get_function_address(FUNCTION)

@@ -173,7 +173,7 @@ def _nonzero_blocks(array: NDArray[np.float64]) -> tuple[Positions, Positions]:
 def threads() -> int:
     """Return how many threads to use: NUMBA_NUM_THREADS, or all cores that the process may use."""
     chosen = os.environ.get("NUMBA_NUM_THREADS", "")
-    return int(chosen) if chosen.isdigit() and int(chosen) > 0 else usable_cores()
+    return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else usable_cores()
 
 
 @cache

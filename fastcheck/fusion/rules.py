@@ -81,6 +81,8 @@ def _aligned(form: Form, ndim: int) -> Form:
 def hoist(algebra: Algebra, array: Any, axes: list[Axis]) -> Hoisted:
     """Return an array that lines up with `axes`; an axis that followed nothing gets a label."""
     array = real(array)
+    if not array.size:
+        raise NotFusable("an array is empty")
     lead = len(axes) - array.ndim
     dims: list[Axis] = []
     for axis, size in enumerate(array.shape, start=lead):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.fusion.dims import Label, NotFusable, Pin
+from fastcheck.fusion.dims import Dim, Label, NotFusable, Pin
 from fastcheck.fusion.form import Algebra, Axis, Form, Term
 from fastcheck.fusion.hoisted import known, taken
 from fastcheck.fusion.rules import Forms, rule
@@ -114,31 +114,47 @@ def _one_axis(
     algebra: Algebra, terms: tuple[Term, ...], follows: Axis, part: Any, size: int
 ) -> tuple[tuple[Term, ...], list[Axis]]:
     """Index one axis with a slice or a number."""
-    whole = isinstance(part, slice) and part.indices(size) == (0, size, 1)
+    places = np.atleast_1d(np.arange(size)[part])
     left: list[Axis] = [None] if isinstance(part, slice) else []
-    if whole or follows is None:
-        return terms, [follows] if whole else left
+    if follows is None:
+        return terms, left
+    if np.array_equal(places, np.arange(size)):
+        return terms, [follows] if left else []
+    if len(places) == 1:
+        return _one_place(algebra, terms, follows, int(places[0])), left
     if isinstance(follows, Pin):
-        if isinstance(part, slice):
-            raise NotFusable("a part of a pinned axis is taken")
-        chosen = known(np.arange(size) == np.arange(size)[part], (follows,))
-        return algebra.scale(Form((), terms), chosen).terms, left
+        new = algebra.label(len(places))
+        hot = known(places[:, None] == np.arange(size), (new, follows))
+        return algebra.scale(Form((), terms), hot).terms, [new]
     if any(follows in term.variable.labels for term in terms):
         raise NotFusable("a part of an axis that the kernel computes is taken")
-    new = None
-    if isinstance(part, slice):
-        new = algebra.label(len(range(*part.indices(size))))
-        left = [new]
-    cut = tuple(
-        replace(term, factors=tuple(taken(f, follows, part, new) for f in term.factors))
+    new = algebra.label(len(places))
+    return _cut(terms, follows, part, new), [new]
+
+
+def _one_place(
+    algebra: Algebra, terms: tuple[Term, ...], follows: Dim, place: int
+) -> tuple[Term, ...]:
+    if isinstance(follows, Pin):
+        chosen = known(np.arange(follows.size) == place, (follows,))
+        return algebra.scale(Form((), terms), chosen).terms
+    if any(follows in term.variable.labels for term in terms):
+        raise NotFusable("a part of an axis that the kernel computes is taken")
+    return _cut(terms, follows, place, None)
+
+
+def _cut(terms: tuple[Term, ...], label: Label, part: Any, new: Label | None) -> tuple[Term, ...]:
+    return tuple(
+        replace(term, factors=tuple(taken(f, label, part, new) for f in term.factors))
         for term in terms
     )
-    return cut, left
 
 
 def _gathered(algebra: Algebra, node: Node, form: Form, parts: list[Any]) -> Form:
     """Index with one array, or with arange and labels: a sum over a one-hot array."""
     shape = node.operands[0].shape
+    if any(isinstance(part, np.ndarray) and part.dtype == bool for part in parts):
+        raise NotFusable("a mask picks elements")
     if len(parts) != len(shape) or any(part is None for part in parts):
         raise NotFusable("an index array with a new axis")
     places = [axis for axis, part in enumerate(parts) if isinstance(part, np.ndarray)]
@@ -173,6 +189,10 @@ def _reordered(algebra: Algebra, form: Form, axis: int, order: Any, shape: tuple
     """Return x with the elements along one axis taken in another order, or repeatedly."""
     if form.axes[axis] is None:
         return form
+    if len(order) == 1:
+        terms, _ = _one_axis(algebra, form.terms, form.axes[axis], int(order[0]), shape[axis])
+        axes = [None if place == axis else old for place, old in enumerate(form.axes)]
+        return Form(tuple(axes), terms)
     if len(order) * shape[axis] > _MOST_GATHERED:
         raise NotFusable("a large index array")
     new = algebra.label(len(order))

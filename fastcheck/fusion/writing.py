@@ -61,7 +61,7 @@ def _placed(algebra: Algebra, form: Form, parts: list[Any], shape: tuple[int, ..
     for part, size in zip(parts, shape, strict=True):
         follows = next(source) if isinstance(part, slice) else None
         places = np.arange(size)[part]
-        if np.size(places) == size:
+        if np.array_equal(np.atleast_1d(places), np.arange(size)):
             axes.append(follows if isinstance(part, slice) else None)
             continue
         form, label = _at(algebra, form, follows, np.atleast_1d(places), size)

@@ -1,0 +1,79 @@
+"""However many threads share the copies, every copy is computed alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastcheck.devices.cpu import usable_cores
+from fastcheck.engines.fused import FusedEngine
+from fastcheck.fusion import kernel as kernels
+from fastcheck.fusion.kernel import threads
+
+RNG = np.random.default_rng(9)
+X, T = RNG.normal(size=(400, 30)), RNG.normal(size=(400, 4))
+PARAMS = {"W1": RNG.normal(size=(30, 25)) / 5, "W2": RNG.normal(size=(25, 4))}
+
+
+def loss(p: dict[str, Any]) -> Any:
+    return np.mean((np.tanh(X @ p["W1"]) @ p["W2"] - T) ** 2)
+
+
+@pytest.fixture
+def fused(tools) -> FusedEngine:
+    return tools.fused_of(loss, PARAMS, "W1")
+
+
+def changes(fused: FusedEngine) -> np.ndarray:
+    size = PARAMS["W1"].size
+    found = fused.differences("W1", np.arange(size), np.full(size, 2.0**-31))
+    return np.stack([found.plus, found.minus])
+
+
+@pytest.mark.parametrize("number", [2, 3, 7])
+def test_any_number_of_threads_gives_the_same_bits(
+    fused: FusedEngine, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    alone = changes(fused)
+    teams = []
+    pool = kernels._pool
+    monkeypatch.setattr(kernels, "_pool", lambda team: teams.append(team) or pool(team))
+    monkeypatch.setenv("NUMBA_NUM_THREADS", str(number))
+    np.testing.assert_array_equal(changes(fused), alone)
+    assert teams == [number]
+
+
+def test_a_small_problem_is_not_shared(tools, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "7")
+    monkeypatch.setattr(kernels, "_pool", None)
+    fused = tools.fused_of(lambda p: np.sum(np.tanh(p["w"])), {"w": np.ones(3)}, "w")
+    found = fused.differences("w", np.arange(3), np.full(3, 2.0**-31))
+    assert found.plus.all()
+
+
+@pytest.mark.parametrize("value", ["", "0", "-2", "many", "1.5", "²"])
+def test_what_is_not_a_number_of_threads_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", value)
+    assert threads() == usable_cores()
+
+
+def test_without_a_choice_all_cores_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    assert threads() == usable_cores()
+
+
+def test_an_exception_in_a_thread_is_not_lost(
+    fused: FusedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise OSError("no machine")
+
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
+    monkeypatch.setattr(kernels, "compiled", lambda source: broken)
+    with pytest.raises(OSError, match="no machine"):
+        changes(fused)
