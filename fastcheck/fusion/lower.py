@@ -64,8 +64,12 @@ def lower(part: Slice, group: Group, reach: float) -> Program:
     for guard in part.guards:
         if guard.node in forms:
             raise NotFusable(f"Python reads a number that moves ({guard.source})")
-    change = forms.get(part.output)
-    return Program(None if change is None else algebra.value(change), _refusal(algebra))
+    change, refused = forms.get(part.output), _refusal(algebra)
+    if change is None:
+        if refused is not None:
+            raise NotFusable("the tensor is compared with something, and nothing else")
+        return Program(None, None)
+    return Program(algebra.value(change), refused)
 
 
 def _applied(algebra: Algebra, node: Node, operands: list[Form | None]) -> Form | None:

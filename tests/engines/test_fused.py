@@ -717,3 +717,14 @@ def test_a_kernel_unlike_the_replay_is_not_trusted(
     assert report.passed
     assert report.tensors["W1"].engine == "replay"
     assert why in report.tensors["W1"].engine_reason
+
+
+def test_a_tensor_that_is_only_compared_is_left_to_the_replay() -> None:
+    X = np.arange(20.0)[:, None] * np.ones((20, 4))
+    params = {"t": np.array([0.5, 0.05, -0.2, 0.1]), "w": np.ones(4)}
+
+    def loss(p: Params) -> Any:
+        return np.mean(X * (p["t"] > 0.1) * p["w"])
+
+    with pytest.raises(InputError, match="no kernel for t: the tensor is compared"):
+        fastcheck.check(loss, params, params, engine="fused")
