@@ -5,8 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -147,20 +148,30 @@ class Kernel:
         function = self._function
         work = count * self.source.operations
         team = min(threads(), max(1, int(work / _WORTH_A_THREAD)))
-        chunks = team * _CHUNKS if team > 1 else 1
-        chunks = min(max(chunks, int(work / _LONGEST) + 1), count)
-        edges = [count * k // chunks for k in range(chunks + 1)] if count else [0, 0]
-        if not count:
-            return
+        chunks = max(team * _CHUNKS if team > 1 else 1, int(work / _LONGEST) + 1)
+        edges = [count * k // chunks for k in range(chunks + 1)]
 
-        def run(chunk: int) -> None:
-            function(*arguments, edges[chunk], edges[chunk + 1])
+        def run(first: int, last: int) -> None:
+            if first < last:  # the machine code has its test at the end
+                function(*arguments, first, last)
 
         if team == 1:
-            for chunk in range(chunks):
-                run(chunk)
+            for first, last in pairwise(edges):
+                run(first, last)
         else:
-            list(_pool(team).map(run, range(chunks)))
+            pool = _pool(team)
+            _together([pool.submit(run, *chunk) for chunk in pairwise(edges)])
+
+
+def _together(chunks: list[Future[None]]) -> None:
+    """Wait for all chunks; whatever happens meanwhile, none is left writing into the arrays."""
+    try:
+        for chunk in chunks:
+            chunk.result()
+    finally:
+        for chunk in chunks:
+            chunk.cancel()
+        wait(chunks)
 
 
 def _nonzero_blocks(array: NDArray[np.float64]) -> tuple[Positions, Positions]:
@@ -188,12 +199,12 @@ if hasattr(os, "register_at_fork"):  # a child process has none of its parent's 
 def _blocks(where: Positions, capacity: int) -> list[tuple[Positions, Positions]]:
     """Cut copies into groups of at most `capacity` positions: (copies, positions)."""
     order = np.argsort(where, kind="stable")
-    present = np.unique(where)
+    in_order = where[order]
+    present = np.unique(in_order)
     blocks = []
     for first in range(0, len(present), capacity):
         at = present[first : first + capacity]
-        left = np.searchsorted(where[order], at[0], side="left")
-        right = np.searchsorted(where[order], at[-1], side="right")
+        left, right = np.searchsorted(in_order, [at[0], at[-1] + 1])
         blocks.append((order[left:right], at))
     return blocks
 
