@@ -42,7 +42,8 @@ def describe(machine: Mapping[str, Any]) -> str:
     cores = f"{machine['cores']} core{'s' if machine['cores'] != 1 else ''}"
     load = machine.get("load_average")
     busy = "" if load is None else f"; load average {load:.2f} at the start"
-    versions = f"Python {machine['python']}, NumPy {machine['numpy']}, Numba {machine['numba']}"
+    packages = f"NumPy {machine['numpy']}, llvmlite {machine['llvmlite']}"
+    versions = f"Python {machine['python']}, {packages}"
     return f"{machine['cpu']}, {cores}; {versions}{busy}"
 
 

@@ -153,7 +153,7 @@ def _command(
 
 
 def _add_engine(parser: ArgumentParser) -> None:
-    parser.add_argument("--engine", default="auto", help="auto, replay or loop (auto)")
+    parser.add_argument("--engine", default="auto", help="auto, fused, replay or loop (auto)")
     parser.add_argument("--device", default="auto", help="auto, cpu or gpu (auto)")
 
 

@@ -12,7 +12,7 @@ import numpy
 before = time.perf_counter()
 import fastcheck
 seconds = time.perf_counter() - before
-heavy = ["numba", "cupy", "matplotlib", "scipy", "hypothesis", "sklearn"]
+heavy = ["numba", "llvmlite", "cupy", "matplotlib", "scipy", "hypothesis", "sklearn"]
 print(json.dumps({"seconds": seconds, "heavy": [name for name in heavy if name in sys.modules]}))
 """
 
@@ -20,7 +20,8 @@ _CHECK = """
 import sys
 import numpy as np, fastcheck
 assert fastcheck.check(lambda p: np.sum(p**2), np.ones(3), 2 * np.ones(3))
-print([name for name in ("cupy", "matplotlib", "scipy") if name in sys.modules])
+heavy = ("cupy", "matplotlib", "scipy", "numba", "llvmlite")
+print([name for name in heavy if name in sys.modules])
 """
 
 

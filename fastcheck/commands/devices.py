@@ -11,6 +11,8 @@ from fastcheck.commands.terminal import Terminal
 from fastcheck.devices import default_memory, format_bytes
 from fastcheck.devices.cpu import cpu_model, free_memory, usable_cores
 from fastcheck.devices.gpu import Gpu, GpuStatus, gpu_status
+from fastcheck.fusion.compiler import cache_folder
+from fastcheck.fusion.kernel import threads
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
@@ -25,7 +27,8 @@ def _cpu() -> list[tuple[str, str]]:
     return [
         ("cpu", f"{cpu_model()}, {cores} core{'s' if cores > 1 else ''}"),
         ("", f"{format_bytes(free_memory())} of memory free; a check uses {_budget()} by default"),
-        ("", f"Python {platform.python_version()}, {_version('numpy')}, {_version('numba')}"),
+        ("", f"Python {platform.python_version()}, {_version('numpy')}, {_version('llvmlite')}"),
+        ("", f"{threads()} threads for kernels, which are kept in {cache_folder()}"),
     ]
 
 
@@ -47,8 +50,8 @@ def _describe(number: int, gpu: Gpu) -> str:
 
 
 def _version(package: str) -> str:
-    # From the metadata: importing Numba takes a quarter of a second.
-    names = {"numpy": "NumPy", "numba": "Numba"}
+    # From the metadata: importing llvmlite takes a while.
+    names = {"numpy": "NumPy", "llvmlite": "llvmlite"}
     try:
         return f"{names[package]} {metadata.version(package)}"
     except metadata.PackageNotFoundError:

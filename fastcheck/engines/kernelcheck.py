@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
 from fastcheck.engines.fused import FusedEngine
-from fastcheck.engines.replay import PROBE_STEP
+from fastcheck.engines.replay import PROBE_STEP, ReplayEngine, Survey
 from fastcheck.params import Tensor
 
 _RELATIVE = 1e-9
@@ -39,13 +39,25 @@ def unlike_replay(
     rng : numpy.random.Generator
         Draws the direction.
     """
-    return _one_by_one(fused) or _all_together(fused, tensor, count, rng)
+    indices: IndexArray = np.arange(tensor.size)
+    if count < tensor.size:
+        indices = np.sort(rng.choice(tensor.size, count, replace=False))
+    survey, scale = fused.replay.survey, tensor.peak or 1.0
+    few = len(survey.probes)
+    steps = np.full(few + len(indices), _STEP * scale)
+    steps[:few] = PROBE_STEP
+    plus, minus, refused = fused.computed(np.concatenate([survey.probes, indices]), steps)
+    if refused.mean() > _MOST_REFUSED:
+        return "most copies would cross a kink"
+    derivatives = (plus + minus)[few:] / (2.0 * _STEP * scale)
+    return _one_by_one(survey, plus[:few], minus[:few], refused[:few]) or _all_together(
+        fused.replay, tensor, indices, np.where(refused[few:], 0.0, derivatives), refused[few:], rng
+    )
 
 
-def _one_by_one(fused: FusedEngine) -> str | None:
-    survey = fused.replay.survey
-    steps = np.full(len(survey.probes), PROBE_STEP)
-    plus, minus, refused = fused.computed(survey.probes, steps)
+def _one_by_one(
+    survey: Survey, plus: FloatArray, minus: FloatArray, refused: BoolArray
+) -> str | None:
     for ours, theirs in ((plus, survey.up), (minus, -survey.down)):
         allowed = _RELATIVE * (np.abs(theirs) + np.max(np.abs(theirs), initial=0.0))
         wrong = ~(np.abs(ours - theirs) <= allowed) & np.isfinite(theirs) & ~refused
@@ -59,35 +71,34 @@ def _one_by_one(fused: FusedEngine) -> str | None:
 
 
 def _all_together(
-    fused: FusedEngine, tensor: Tensor, count: int, rng: np.random.Generator
+    replay: ReplayEngine,
+    tensor: Tensor,
+    indices: IndexArray,
+    derivatives: FloatArray,
+    left_out: BoolArray,
+    rng: np.random.Generator,
 ) -> str | None:
-    indices: IndexArray = np.arange(tensor.size)
-    if count < tensor.size:
-        indices = np.sort(rng.choice(tensor.size, count, replace=False))
-    scale = tensor.peak or 1.0
-    step = _STEP * scale
-    plus, minus, refused = fused.computed(indices, np.full(len(indices), step))
-    if refused.mean() > _MOST_REFUSED:
-        return "most copies would cross a kink"
     weights = rng.uniform(0.5, 1.5, len(indices)) * rng.choice((-1.0, 1.0), len(indices))
-    weights[refused] = 0.0
-    terms = weights * np.where(refused, 0.0, plus + minus) / (2.0 * step)
-    slope = _slope(fused, tensor, indices, weights, _TOGETHER * scale)
+    weights[left_out] = 0.0
+    terms = weights * derivatives
+    slope = _slope(replay, tensor, indices, weights)
     if slope is None or abs(slope - terms.sum()) <= _RELATIVE * np.abs(terms).sum():
         return None
     return (
-        f"its derivatives add up to {terms.sum():.12g} in a direction, the replay's to {slope:.12g}"
+        f"its derivatives add up to {terms.sum():.12g} in a direction, and the replay's to "
+        f"{slope:.12g}"
     )
 
 
 def _slope(
-    fused: FusedEngine, tensor: Tensor, indices: IndexArray, weights: FloatArray, step: float
+    replay: ReplayEngine, tensor: Tensor, indices: IndexArray, weights: FloatArray
 ) -> float | None:
     """Return the derivative along a direction, by the replay engine; None if it has none."""
+    step = _TOGETHER * (tensor.peak or 1.0)
     direction = np.zeros(tensor.size)
     direction[indices] = weights * step
     direction = direction.reshape(tensor.shape)
-    up, down = fused.replay.directional(direction, -direction)
+    up, down = replay.directional(direction, -direction)
     if up is None or down is None or not np.isfinite(up - down):
         return None
     return (up - down) / (2.0 * step)

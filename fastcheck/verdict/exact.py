@@ -12,13 +12,15 @@ from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArra
 from fastcheck.params import Tensor
 from fastcheck.verdict.bars import floor, gradient_noise, largest
 from fastcheck.verdict.measurement import Measurement, assemble
-from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts
+from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts, take
 from fastcheck.verdict.stencil import three_point
 from fastcheck.verdict.tolerances import Tolerance
 
 _DIVISORS = (16, 256, 4096)
 _ROUNDS = 3
 _SAMPLE = 8
+_FEW = 32
+"""So few elements are measured with the second step right away: asking once is quicker."""
 # Not a power of two: rounding errors scale with those, and would not show.
 _OTHER_STEP = 3.0
 
@@ -53,10 +55,12 @@ class Exact:
         self._probe, self._tensor, self._indices = probe, tensor, indices
         self._tolerance, self._rng = tolerance, rng
         self.steps = np.full(len(indices), step)
+        self._first = self.steps.copy()
+        self._further: Differences | None = None
 
     def measure(self, progress: Progress | None = None) -> Measurement:
         """Return the measurement; the user's calls are counted by the probe."""
-        near = self._probe.differences(self._indices, self.steps, progress=progress)
+        near = self._near(progress)
         reacted = reacts(near)
         apart = self._leave_kinks(near)
         spread = self._leave_curvature(near, apart)
@@ -74,6 +78,17 @@ class Exact:
             reacts=reacted,
             exact=True,
         )
+
+    def _near(self, progress: Progress | None) -> Differences:
+        """Return the differences at the first step; of a few elements at the second one too."""
+        if len(self._indices) > _FEW:
+            return self._probe.differences(self._indices, self.steps, progress=progress)
+        near, self._further = self._probe.at_each(
+            self._indices, [self.steps, _OTHER_STEP * self.steps]
+        )
+        if progress is not None:
+            progress(len(self._indices))
+        return near
 
     def _leave_kinks(self, near: Differences) -> BoolArray:
         """Measure kinked elements nearer to θ, in place; return those that stay on a kink."""
@@ -124,7 +139,7 @@ class Exact:
         self, values: FloatArray, gap: FloatArray, places: IndexArray
     ) -> tuple[FloatArray, BoolArray]:
         """Return the change of n at three times the step, and where it does matter."""
-        other = self._probe.differences(self._indices[places], _OTHER_STEP * self.steps[places])
+        other = self._at_the_other_step(places)
         with np.errstate(all="ignore"):
             changes = np.abs(three_point(other)[0] - values[places])
         changes = np.where(other.kinked | ~np.isfinite(changes), 0.0, changes)
@@ -136,6 +151,12 @@ class Exact:
             rounding = self._gradient_noise(gap, np.zeros(len(values), dtype=bool))
             offending &= changes > rounding[places]
         return changes, offending
+
+    def _at_the_other_step(self, places: IndexArray) -> Differences:
+        known, self._further = self._further, None  # it is for the first steps only
+        if known is not None and np.all(self.steps[places] == self._first[places]):
+            return take(known, places)
+        return self._probe.differences(self._indices[places], _OTHER_STEP * self.steps[places])
 
     def _shrink(
         self, near: Differences, judged: IndexArray, curved: IndexArray, spread: float

@@ -704,7 +704,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, where: Any, least: int) -> None:
     ("where", "least", "why"),
     [
         (slice(None), 0, "; no kernel, because it changes the loss by"),
-        (7, 20, "; no kernel, because its derivatives add up to"),
+        (-3, 20, "; no kernel, because its derivatives add up to"),
     ],
     ids=["all elements", "one element of many"],
 )
