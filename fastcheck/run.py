@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from fastcheck.verdict.tolerances import Tolerance
 # Tracing and putting things back touch the user's modules and objects: two checks must not do so at
 # the same time. A loss may check a gradient itself.
 ONE_AT_A_TIME = threading.RLock()
+if hasattr(os, "register_at_fork"):  # another thread may have held it when the process forked
+    os.register_at_fork(after_in_child=ONE_AT_A_TIME._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 class Run:

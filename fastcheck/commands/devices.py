@@ -28,8 +28,15 @@ def _cpu() -> list[tuple[str, str]]:
         ("cpu", f"{cpu_model()}, {cores} core{'s' if cores > 1 else ''}"),
         ("", f"{format_bytes(free_memory())} of memory free; a check uses {_budget()} by default"),
         ("", f"Python {platform.python_version()}, {_version('numpy')}, {_version('llvmlite')}"),
-        ("", f"{threads()} threads for kernels, which are kept in {cache_folder()}"),
+        ("", f"{threads()} threads for kernels, which are kept in {_kernels_folder()}"),
     ]
+
+
+def _kernels_folder() -> str:
+    try:
+        return str(cache_folder())
+    except RuntimeError:  # without a home
+        return "memory only"
 
 
 def _budget() -> str:

@@ -8,6 +8,7 @@ same way, and this one answers it for nearly every copy.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 
@@ -26,6 +27,8 @@ HOISTED_BYTES = 16 * 1024**2
 """What is hoisted for a block of copies is meant to stay in the caches."""
 # About what a call of a kernel takes, a vector operation of it, and an element hoisted for it.
 _SECONDS_A_CALL, _SECONDS_AN_OPERATION, _SECONDS_A_HOISTED = 3e-4, 0.16e-9, 1.5e-9
+# And what printing takes for each operation in a kernel.
+_SECONDS_TO_PRINT = 1.3e-5
 _SAMPLE = 64
 _MOST_REFUSED = 0.1
 # An argument of a polynomial is a step times inputs and weights; they are seldom larger than this.
@@ -42,6 +45,8 @@ class FusedEngine:
     tensor : Tensor
     memory : int
         Bytes for what is hoisted out of the kernels, at a time.
+    worth : float
+        Seconds that printing a kernel may take at most, by estimate.
 
     Raises
     ------
@@ -57,7 +62,9 @@ class FusedEngine:
     name = "fused"
     exact = True
 
-    def __init__(self, replay: ReplayEngine, tensor: Tensor, memory: int) -> None:
+    def __init__(
+        self, replay: ReplayEngine, tensor: Tensor, memory: int, worth: float = inf
+    ) -> None:
         if not replay.exact:
             raise NotFusable("a function takes part whose difference cancels digits")
         self.replay = replay
@@ -67,6 +74,7 @@ class FusedEngine:
         self.refused = 0
         self._tensor = tensor
         self._memory = min(memory, HOISTED_BYTES)
+        self._worth = worth
         self._groups = groups_of(self.slice)
         self._kernels: dict[tuple[Group, float], Kernel | None] = {}
         self._gain = _USUAL_GAIN
@@ -79,7 +87,10 @@ class FusedEngine:
             program = lower(self.slice, group, reach)
             kernel = None
             if program.change is not None:
-                kernel = Kernel(print_kernel(program, schedule(program)), self._memory)
+                planned = schedule(program)
+                if planned.operations * _SECONDS_TO_PRINT > self._worth:
+                    raise NotFusable("a long kernel would take longer to print than the replay")
+                kernel = Kernel(print_kernel(program, planned), self._memory)
             self._kernels[group, reach] = kernel
         return self._kernels[group, reach]
 

@@ -7,6 +7,7 @@ the way, and the cross-check against the user's function agrees. Otherwise it is
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 
@@ -169,7 +170,10 @@ class Planner:
             return Assignment(replay, _TRUSTED, costs)
         fused, obstacle = None, None
         try:
-            fused = FusedEngine(replay, tensor, self._memory)
+            worth = inf
+            if self._engine == "auto":
+                worth = max(2 * WORTH_A_KERNEL, replay.seconds(count))
+            fused = FusedEngine(replay, tensor, self._memory, worth)
         except NotFusable as why:
             obstacle = str(why)
         except Exception as fault:

@@ -7,6 +7,7 @@ own function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from fastcheck.engines.rounding import term_size
 from fastcheck.errors import InputError
 from fastcheck.params import Tensor
 from fastcheck.trace.graph import Graph, Node
-from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP
+from fastcheck.trace.primitives import CONTRACT, LOG_SOFTMAX, LOGSUMEXP
 from fastcheck.trace.slices import Slice, slice_for
 
 CACHE_BYTES = 2 * 1024**2
@@ -27,10 +28,11 @@ CACHE_BYTES = 2 * 1024**2
 _MOST_COPIES = 4096
 _PROBES = 8
 PROBE_STEP = 2.0**-30
-# What the parts of a replay take, about: a call of a rule, an element of a stack; a softmax goes
-# over its stack several times.
+# What the parts of a replay take, about: a call of a rule, an element of a stack, a product in a
+# sum of products; a softmax goes over its stack several times.
 _SECONDS_A_RULE = 15e-6
 _SECONDS_AN_ELEMENT = 0.6e-9
+_SECONDS_A_PRODUCT = 0.1e-9
 _SOFTMAX = 8
 
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]
@@ -114,8 +116,9 @@ class ReplayEngine:
     def seconds(self, count: int) -> float:
         """Estimate the time of the differences of `count` elements."""
         chunks = -(-count // self.chunk)
-        elements = count * self.survey.elements
-        return chunks * len(self.slice.nodes) * _SECONDS_A_RULE + elements * _SECONDS_AN_ELEMENT
+        elements, products = count * self.survey.elements, count * self.survey.products
+        rules = chunks * len(self.slice.nodes) * _SECONDS_A_RULE
+        return rules + elements * _SECONDS_AN_ELEMENT + products * _SECONDS_A_PRODUCT
 
     def differences(
         self,
@@ -161,7 +164,7 @@ class ReplayEngine:
     def _surveyed(self) -> Survey:
         size = self._tensor.size
         if not size:
-            return Survey(1, 1, 1, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
+            return Survey(1, 1, 1, 0, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
         probes = np.unique(np.linspace(0, size - 1, min(_PROBES, size)).astype(np.int64))
         moves = np.repeat([PROBE_STEP, -PROBE_STEP], len(probes))
         sizes = _Sizes()
@@ -262,6 +265,8 @@ class Survey:
         Bytes of all stacks that live at the same time, and of the largest one.
     elements : int
         How many numbers are computed, those of a softmax counted several times.
+    products : int
+        How many products are added up in sums of products.
     probes : (k,) int64
         The elements by which this was found.
     up, down : (k,) float64
@@ -271,6 +276,7 @@ class Survey:
     peak: int
     largest: int
     elements: int
+    products: int
     probes: IndexArray
     up: FloatArray
     down: FloatArray
@@ -298,7 +304,30 @@ class _Sizes:
         def each(total: int) -> int:
             return -(-2 * total // copies)
 
-        return Survey(each(self._peak), each(self._largest), each(elements // 8), probes, up, down)
+        products = sum(
+            self._sizes.get(operand, 0) * _columns(node, place)
+            for node in self._sizes
+            if node.primitive is CONTRACT
+            for place, operand in enumerate(node.operands)
+        )
+        return Survey(
+            each(self._peak),
+            each(self._largest),
+            each(elements // 8),
+            each(products // 8),
+            probes,
+            up,
+            down,
+        )
+
+
+def _columns(node: Node, place: int) -> int:
+    """Return how many products each element of an operand takes part in."""
+    labels = node.params["labels"]
+    mine, other, out = labels[place], labels[1 - place], labels[2]
+    shape = node.operands[1 - place].shape
+    sizes = [n for n, label in zip(shape, other, strict=True) if label in out and label not in mine]
+    return math.prod(sizes)
 
 
 def _to_host(array: Any) -> Any:

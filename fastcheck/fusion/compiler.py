@@ -25,7 +25,9 @@ Function = Callable[..., None]
 _MOST_LOADED = 256
 
 _loaded: dict[str, Function] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # another thread may have held it when the process forked
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 notes: list[str] = []
 """What was wrong with the cache on disk, each thing once; kernels are compiled all the same."""
 
@@ -48,7 +50,10 @@ def compiled(source: Source) -> Function:
 def is_compiled(source: Source) -> bool:
     """Whether the kernel is at hand, in memory or on disk."""
     key = _key(source.text)
-    return key in _loaded or _file(key).exists()
+    try:
+        return key in _loaded or _file(key).exists()
+    except (OSError, RuntimeError):  # a folder that may not be entered, or nobody's home
+        return False
 
 
 def seconds_to_compile(source: Source) -> float:
@@ -132,7 +137,13 @@ def _key(text: str) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled kernels: FASTCHECK_CACHE_DIR, or the user's cache folder."""
+    """Return the folder of compiled kernels: FASTCHECK_CACHE_DIR, or the user's cache folder.
+
+    Raises
+    ------
+    RuntimeError
+        There is no home to have a cache in.
+    """
     chosen = os.environ.get("FASTCHECK_CACHE_DIR")
     if chosen:
         return Path(chosen)
@@ -149,25 +160,24 @@ def _file(key: str) -> Path:
 
 def _read(key: str) -> bytes | None:
     """Return a kernel from disk; None if there is none, or it is not what was written."""
-    file = _file(key)
     try:
-        data = file.read_bytes()
+        data = _file(key).read_bytes()
     except FileNotFoundError:
         return None
-    except OSError as fault:
-        _note(f"the kernel cache in {file.parent} cannot be read ({fault.strerror})")
+    except (OSError, RuntimeError) as fault:
+        _note(f"the kernel cache{_place()} cannot be read ({_reason(fault)})")
         return None
     digest, code = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
     if not data.startswith(_MAGIC) or hashlib.sha256(code).digest() != digest:
-        _note(f"a damaged kernel in {file.parent} was compiled anew")
+        _note(f"a damaged kernel in {cache_folder()} was compiled anew")
         return None
     return code
 
 
 def _write(key: str, code: bytes) -> None:
     """Keep a kernel on disk; where that is not possible, say so and go on."""
-    folder = cache_folder()
     try:
+        folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle, name = tempfile.mkstemp(dir=folder)
         try:
@@ -178,8 +188,19 @@ def _write(key: str, code: bytes) -> None:
             os.unlink(name)
             raise
         _prune(folder)
-    except OSError as fault:
-        _note(f"kernels cannot be kept in {folder} ({fault.strerror}); set FASTCHECK_CACHE_DIR")
+    except (OSError, RuntimeError) as fault:
+        _note(f"kernels cannot be kept{_place()} ({_reason(fault)}); set FASTCHECK_CACHE_DIR")
+
+
+def _place() -> str:
+    try:
+        return f" in {cache_folder()}"
+    except RuntimeError:
+        return ""
+
+
+def _reason(fault: Exception) -> str:
+    return str(fault.strerror if isinstance(fault, OSError) else fault).rstrip(".")
 
 
 def _prune(folder: Path) -> None:

@@ -196,19 +196,32 @@ class Algebra:
     # -- axes -------------------------------------------------------------------------------------
 
     def unify(self, *forms: Form) -> tuple[Form, ...]:
-        """Give differences of one shape the same labels and pins, axis by axis."""
+        """Give differences of one shape the same labels and pins, axis by axis.
+
+        No label is left on two axes: z[:, None] and z[None, :] run over the samples apart.
+        """
         result = list(forms)
+        taken: set[Axis] = set()
         for axis in range(len(forms[0].axes)):
+            result = [self._on_a_label_of_its_own(form, axis, taken) for form in result]
             follows = {form.axes[axis] for form in result} - {None}
-            if len(follows) == 1 and (
+            alike = len(follows) == 1 and (
                 isinstance(next(iter(follows)), Label)
                 or all(form.axes[axis] is not None for form in result)
-            ):
-                continue
-            if follows:
+            )
+            if follows and not alike:
                 result = [self._unpinned(form, axis) for form in result]
                 result = self._one_label(result, axis)
+            taken |= {form.axes[axis] for form in result} - {None}
         return tuple(result)
+
+    def _on_a_label_of_its_own(self, form: Form, axis: int, taken: set[Axis]) -> Form:
+        label = form.axes[axis]
+        if label not in taken:
+            return form
+        if isinstance(label, Label):
+            return self.relabel(form, label, self.label(label.size))
+        return self.unpin(form, axis)
 
     def _unpinned(self, form: Form, axis: int) -> Form:
         return self.unpin(form, axis) if isinstance(form.axes[axis], Pin) else form

@@ -33,6 +33,8 @@ class Schedule:
         need each other.
     roots : tuple of (Expression or None)
         The program's change and refusal.
+    operations : int
+        How many operations are to be printed, about.
     """
 
     order: tuple[Expression, ...]
@@ -40,6 +42,7 @@ class Schedule:
     loops: frozenset[Label]
     level: dict[Expression, int]
     roots: tuple[Expression | None, ...]
+    operations: int = 0
 
     @property
     def width(self) -> int:
@@ -60,7 +63,8 @@ def schedule(program: Program) -> Schedule:
         A sum would have to be kept for every iteration of a loop: that is a product of matrices,
         which is better done by BLAS.
     """
-    roots = [root for root in (program.change, program.refused) if root is not None]
+    all_roots = (program.change, program.refused)
+    roots = [root for root in all_roots if root is not None]
     order = tuple(in_order(*roots))
     if _depth(order) > _DEEPEST:
         raise NotFusable("too many operations follow upon each other")
@@ -70,14 +74,13 @@ def schedule(program: Program) -> Schedule:
     for label in sorted(labels - loops, key=lambda label: -label.size):
         if _operations(order, loops) > _MOST_OPERATIONS:
             loops.add(label)
-    if _operations(order, loops) > _MOST_OPERATIONS:
+    operations = _operations(order, loops)
+    if operations > _MOST_OPERATIONS:
         raise NotFusable("the kernel would be too long")
     for node in order:
         if node.op == SUM and node.payload in loops and node.labels & loops - {vector}:
             raise NotFusable("a wide layer would be multiplied out for every copy")
-    return Schedule(
-        order, vector, frozenset(loops), _levels(order), (program.change, program.refused)
-    )
+    return Schedule(order, vector, frozenset(loops), _levels(order), tuple(all_roots), operations)
 
 
 def _depth(order: tuple[Expression, ...]) -> int:

@@ -31,7 +31,7 @@ def _headline(explanation: Explanation) -> str:
         what = f"not traced: {explanation.refusal}"
     text = (
         f"loss {explanation.loss:.6g}, {what}; "
-        f"about {duration(explanation.seconds)} for a full check"
+        f"about {duration(explanation.seconds)} for the differences of a full check"
     )
     return textwrap.fill(text, _WIDTH)
 

@@ -251,6 +251,12 @@ def two_heads(p: Params, d: Data) -> Any:
     return np.mean((h @ p["W2"] - d.T) ** 2) + np.mean(np.abs(h @ p["w"] - d.T[:, 0]))
 
 
+def pairs(p: Params, d: Data) -> Any:
+    z = scores(p, d)
+    apart = z[:, None] - z[None]
+    return np.mean(apart.mean(axis=1) ** 2) + np.mean((apart[..., 0] @ d.X) ** 2)
+
+
 def first_class_only(p: Params, d: Data) -> Any:
     e = np.exp(scores(p, d))
     return -np.mean(np.log(e / np.sum(e, axis=1, keepdims=True))[:, 0])
@@ -365,6 +371,7 @@ RARER: dict[str, tuple[Loss, str]] = {
     "two heads": (two_heads, "W1 b1 W2 w"),
     "bias as a weight": (bias_as_a_weight, "W1 W2 b2"),
     "first class only": (first_class_only, LAYERS),
+    "pairs of samples": (pairs, LAYERS),
     "one sample picked": (one_sample_picked, LAYERS),
 }
 LOSSES = SMOOTH | KINKED | RARER
@@ -630,6 +637,7 @@ def kernels_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let engine="auto" think that a kernel is quicker, however small the network is."""
     monkeypatch.setattr("fastcheck.engines.plan.WORTH_A_KERNEL", 0.0)
     monkeypatch.setattr("fastcheck.engines.plan.kernel_pays", lambda *_: True)
+    monkeypatch.setattr("fastcheck.engines.fused._SECONDS_TO_PRINT", 0.0)
 
 
 @pytest.mark.usefixtures("kernels_pay")
