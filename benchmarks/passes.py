@@ -105,12 +105,19 @@ class Passes:
         return sum(self._estimate(tensor) for tensor in self._tree)
 
     def _estimate(self, tensor: Tensor) -> float:
-        count = min(tensor.size, _PROBED)
+        """Extrapolate from what a few parameters and more of them take: a call has a fixed part."""
+        many = min(tensor.size, _PROBED)
+        few = max(many // 8, 1)
+        short, long = self._seconds(tensor, few), self._seconds(tensor, many)
+        each = max(long - short, 0.0) / (many - few) if many > few else long / many
+        return long + each * (tensor.size - many)
+
+    def _seconds(self, tensor: Tensor, count: int) -> float:
         picked = np.linspace(0, tensor.size - 1, count).astype(np.int64)
         self._some(tensor, picked)  # warm: what is compiled or allocated once is not per parameter
         start = perf_counter()
         self._some(tensor, picked)
-        return (perf_counter() - start) * tensor.size / count
+        return perf_counter() - start
 
     def _some(self, tensor: Tensor, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         steps = np.full(len(indices), self._step)

@@ -3,7 +3,8 @@
 Each peer is set up as its users would: compiled, at the best of some chunk sizes, with its own
 default of threads, and warmed before it is timed. Not all do the same work, so each says what it
 does. A peer that computes a gradient is compared with `fastcheck.numerical_gradient`, one that
-checks with `fastcheck.check`.
+checks with `fastcheck.check`; all of them also with fastcheck's passes alone, since the time of a
+compiled peer has no tracing in it either.
 """
 
 from __future__ import annotations
@@ -26,12 +27,20 @@ from benchmarks.peers import of_jax, of_numpy, of_torch
 from benchmarks.peers.base import CHECK, DIRECTION, GRADIENT, Peer, Ready, Task
 from benchmarks.tables import error, factor, seconds, spread, table
 from benchmarks.timing import Contender, Sampled, Timing, interleave, ratio
-from benchmarks.ways import naive_loop, public, relative_error, whole_check
+from benchmarks.ways import PASSES, naive_loop, prepared, public, relative_error, whole_check
 from fastcheck.commands.naive import to_vector
 from fastcheck.problems import Problem
 
 SUMMARY = "PyTorch, JAX, SciPy and numdifftools against fastcheck, those that are installed"
-HEADERS = ("way", "kind", "median", "range", "relative error", "times slower than fastcheck")
+HEADERS = (
+    "way",
+    "kind",
+    "median",
+    "range",
+    "relative error",
+    "times slower than fastcheck",
+    "than its passes",
+)
 PEERS = (*of_numpy.PEERS, *of_torch.PEERS, *of_jax.PEERS)
 CHUNKS = (8, 16, 32, 64, 128, 256, 1024)
 _PAUSE = 0.3  # more libraries than elsewhere, each with threads of its own
@@ -104,11 +113,16 @@ def _task(problem: Problem, arguments: Namespace) -> Task:
 def _rows(task: Task) -> list[Row]:
     """Return the loop, the peers that are installed, set up, and fastcheck."""
     problem, step = task.problem, task.step
-    best_passes(problem, step)  # what is compiled for the others is compiled here too
+    passes = best_passes(problem, step)  # what is compiled for the others is compiled here too
     every = np.arange(to_vector(problem.params).size)
     return [
         Row(naive_loop(problem, step, every), GRADIENT, "2N forward passes one by one in NumPy"),
         *(_peer_row(peer, task) for peer in PEERS if not _absent(peer)),
+        Row(
+            prepared(passes),
+            GRADIENT,
+            "fastcheck's differences for 2N forward passes, traced and cross-checked before",
+        ),
         Row(
             public(problem, step, "auto"),
             GRADIENT,
@@ -139,6 +153,7 @@ def _summarise(
 ) -> list[dict[str, Any]]:
     exact = to_vector(problem.gradients())
     ours = {row.kind: timing for row, timing in zip(rows, timings, strict=True) if _is_ours(row)}
+    alone = next(timing for timing in timings if timing.name == PASSES)
     return [
         {
             **timing.to_dict(),
@@ -147,13 +162,14 @@ def _summarise(
             "passed": timing.outcome if isinstance(timing.outcome, bool) else None,
             "relative_error": relative_error(_numeric(row, timing), exact),
             "times_slower": vars(ratio(timing, ours[GRADIENT if row.kind == GRADIENT else CHECK])),
+            "times_slower_than_passes": vars(ratio(timing, alone)),
         }
         for row, timing in zip(rows, timings, strict=True)
     ]
 
 
 def _is_ours(row: Row) -> bool:
-    return row.contender.name.startswith("fastcheck")
+    return row.contender.name.startswith("fastcheck") or row.contender.name == PASSES
 
 
 def _numeric(row: Row, timing: Timing) -> Any:
@@ -164,14 +180,14 @@ def _numeric(row: Row, timing: Timing) -> Any:
 
 
 def _cells(timing: Timing, found: dict[str, Any]) -> list[str]:
-    slower = found["times_slower"]
     return [
         timing.name + (" (FAILED)" if found["passed"] is False else ""),
         found["kind"],
         seconds(timing.median),
         spread(timing),
         error(found["relative_error"]),
-        factor(slower),
+        factor(found["times_slower"]),
+        factor(found["times_slower_than_passes"]),
     ]
 
 

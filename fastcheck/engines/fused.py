@@ -78,6 +78,7 @@ class FusedEngine:
         self._groups = groups_of(self.slice)
         self._kernels: dict[tuple[Group, float], Kernel | None] = {}
         self._gain = _USUAL_GAIN
+        self._tried: dict[tuple[Group, float], float] = {}
         for group in self._groups:
             self.kernel(group, REACHES[0])
 
@@ -153,16 +154,27 @@ class FusedEngine:
         """Run the kernel with the smallest reach that few copies are out of."""
         largest = float(steps.max(initial=0.0))
         fitting = [reach for reach in REACHES if reach >= largest * self._gain] or [REACHES[-1]]
-        sample = slice(None, None, max(1, len(indices) // _SAMPLE))
-        for reach in fitting[:-1] if len(indices) > _SAMPLE else ():
-            _, _, refused = self._run(group, reach, indices[sample], steps[sample])
+        reach = fitting[0]
+        if len(indices) > _SAMPLE:
+            sample = slice(None, None, len(indices) // _SAMPLE)
+            reach = self._suitable(group, fitting, indices[sample], steps[sample])
+        return self._run(group, reach, indices, steps)
+
+    def _suitable(
+        self, group: Group, fitting: list[float], indices: IndexArray, steps: FloatArray
+    ) -> float:
+        """Return the first reach with which few of a sample of copies are refused."""
+        largest = float(steps.max(initial=0.0))
+        for reach in fitting[:-1]:
+            if self._tried.get((group, reach), 0.0) >= largest:
+                return reach
+            _, _, refused = self._run(group, reach, indices, steps)
             if refused.mean() <= _MOST_REFUSED:
-                break
+                self._tried[group, reach] = largest
+                return reach
             # Kinks are refused whatever the reach; another one is tried to find out.
             self._gain = max(self._gain, 1.01 * reach / largest)
-        else:
-            reach = fitting[0] if len(indices) <= _SAMPLE else fitting[-1]
-        return self._run(group, reach, indices, steps)
+        return fitting[-1]
 
     def _run(
         self, group: Group, reach: float, indices: IndexArray, steps: FloatArray

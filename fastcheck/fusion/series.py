@@ -13,7 +13,7 @@ from math import factorial
 from fastcheck.fusion.expression import NUMBER, Expression
 from fastcheck.fusion.form import Algebra, Axis, Form, Term
 
-REACHES = (2.0**-27, 2.0**-17, 2.0**-7, 2.0**-3)
+REACHES = (2.0**-27, 2.0**-13, 2.0**-7, 2.0**-3)
 """Bounds on |u| that kernels are made for."""
 _NEGLIGIBLE = 2.0**-54
 
