@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,6 @@ from fastcheck.params import ParamTree, Tensor
 from fastcheck.problems import Problem
 from fastcheck.run import Run
 from fastcheck.verdict.tolerances import tolerance_for
-
-_PROBED = 512
 
 
 def offered(engine: str) -> bool:
@@ -89,7 +86,10 @@ class Passes:
         tolerance = tolerance_for([tensor.dtype for tensor in self._tree])
         run = Run(problem.loss, self._tree, options, tolerance)
         self._step = step
-        self._engines: dict[str, Engine] = {t.name: run.assign(t).engine for t in self._tree}
+        self._assigned = {t.name: run.assign(t) for t in self._tree}
+        self._engines: dict[str, Engine] = {
+            name: assigned.engine for name, assigned in self._assigned.items()
+        }
 
     @property
     def engines(self) -> dict[str, str]:
@@ -101,23 +101,8 @@ class Passes:
         return np.concatenate([self._some(t, np.arange(t.size)) for t in self._tree])
 
     def estimate(self) -> float:
-        """Return about how many seconds `gradient` takes, from a few parameters a tensor."""
-        return sum(self._estimate(tensor) for tensor in self._tree)
-
-    def _estimate(self, tensor: Tensor) -> float:
-        """Extrapolate from what a few parameters and more of them take: a call has a fixed part."""
-        many = min(tensor.size, _PROBED)
-        few = max(many // 8, 1)
-        short, long = self._seconds(tensor, few), self._seconds(tensor, many)
-        each = max(long - short, 0.0) / (many - few) if many > few else long / many
-        return long + each * (tensor.size - many)
-
-    def _seconds(self, tensor: Tensor, count: int) -> float:
-        picked = np.linspace(0, tensor.size - 1, count).astype(np.int64)
-        self._some(tensor, picked)  # warm: what is compiled or allocated once is not per parameter
-        start = perf_counter()
-        self._some(tensor, picked)
-        return perf_counter() - start
+        """Return about how many seconds `gradient` takes, as `fastcheck.explain` says."""
+        return sum(a.costs.of(a.engine.name) for a in self._assigned.values())
 
     def _some(self, tensor: Tensor, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         steps = np.full(len(indices), self._step)

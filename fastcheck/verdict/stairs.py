@@ -27,6 +27,8 @@ _SMOOTH = 4 * _RATIO**2
 _BISECTIONS = 12
 # A bend is left with 2⁻¹² of its height, a jump with the share of one stair among those in sight.
 _JUMP = 2.0**-7
+# A bend close to the end of the interval has all of its height there, and takes longer to find.
+_MOST_BISECTIONS = 30
 _BISECTED = 2
 _LOOKED_AT = 16
 
@@ -190,8 +192,10 @@ def _jumps(probe: Probe, index: int, ladder: Ladder, level: int, place: int, noi
     }
     side = max(strays, key=lambda s: abs(strays[s][1] - strays[s][0]))
     first, last = strays[side]
-    whole = abs(last - first)
-    for _ in range(_BISECTIONS):
+    least = max(_JUMP * abs(last - first), 8 * noise)
+    for done in range(_MOST_BISECTIONS):
+        if done >= _BISECTIONS and abs(last - first) <= least:
+            return False
         middle = (short + long) / 2
         at = np.array([index], dtype=np.int64)
         look = probe.differences(at, np.array([side * middle]), central=False)
@@ -202,4 +206,4 @@ def _jumps(probe: Probe, index: int, ladder: Ladder, level: int, place: int, noi
             long, last = middle, stray
         else:
             short, first = middle, stray
-    return abs(last - first) > max(_JUMP * whole, 8 * noise)
+    return abs(last - first) > least

@@ -179,3 +179,17 @@ def test_parameters_that_the_loss_ignores_hide_nothing():
     engine = LoopEngine(LossFunction(lambda p: float(np.sum(p["y"])), tree), tree)
     at = np.arange(3)
     assert not hides(Probe(engine, "x"), tree["x"], at, np.full(3, 1e-6), 1e-15)
+
+
+@pytest.mark.parametrize("short_of_the_end", [0.1, 1e-3, 1e-5])
+def test_a_bend_at_the_end_of_the_longest_step_is_no_stair(short_of_the_end):
+    theta = np.array([0.0625])
+    longest = 2.0**-6  # a quarter of the parameter, as far as stairs are looked for
+    bend = theta - longest * (1 - short_of_the_end)
+
+    def loss(p):
+        return np.sum(0.3 * p + 0.01 * p**2 + 8.0 * np.maximum(0.0, bend - p))
+
+    right = 0.3 + 0.02 * theta
+    assert fastcheck.check(loss, theta, right).passed
+    assert fastcheck.check(loss, theta, 1.001 * right).verdict is Verdict.FAIL
