@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+import fastcheck
 from fastcheck.devices.cpu import cpu_model, free_memory, usable_cores
 from fastcheck.errors import FastcheckError
 
-_PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "torch", "jax", "numdifftools", "fastcheck")
+_PACKAGES = ("numpy", "numba", "llvmlite", "scipy", "torch", "jax", "numdifftools")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 MOST_LOAD = 1.0
@@ -33,6 +34,7 @@ def environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: _version(package) for package in _PACKAGES},
+        "fastcheck": fastcheck.__version__,
         "threads": {name: os.environ[name] for name in _THREADS if name in os.environ},
     }
 

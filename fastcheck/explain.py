@@ -72,7 +72,10 @@ class Explanation:
 
     @property
     def seconds(self) -> float:
-        """The estimated time of the whole check, in seconds."""
+        """The estimated time of the differences of a whole check, in seconds.
+
+        Tracing, the cross-check and error bars take some 20 ms besides.
+        """
         return sum(tensor.seconds for tensor in self.tensors)
 
     def to_dict(self) -> dict[str, Any]:
@@ -157,7 +160,7 @@ def _numbers(graph: Graph) -> dict[Node, int]:
 
 def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
     with moving(tensor):
-        assignment = run.assign(tensor)
+        assignment = run.assign(tensor, trial=True)
     engine, costs = assignment.engine, assignment.costs
     graph = run.plan.graph
     operations: tuple[int, ...] = ()

@@ -95,9 +95,9 @@ class Run:
             self._shown = max(shown, 2.0**-53 * plan.loop.magnitude)
         return self._shown
 
-    def assign(self, tensor: Tensor, count: int | None = None) -> Assignment:
+    def assign(self, tensor: Tensor, count: int | None = None, trial: bool = False) -> Assignment:
         """Choose the engine of a tensor, of which `count` elements are to be perturbed."""
-        return self._planner.assign(tensor, tensor.size if count is None else count)
+        return self._planner.assign(tensor, tensor.size if count is None else count, trial)
 
     def measure(
         self,

@@ -37,8 +37,11 @@ class Costs:
         return self.known()[engine] + (self.compiling if engine == "fused" else 0.0)
 
 
-def kernel_pays(fused: FusedEngine, costs: Costs) -> bool:
-    """Whether a kernel is done first, counting replays of the same work before this one."""
+def kernel_pays(fused: FusedEngine, costs: Costs, trial: bool = False) -> bool:
+    """Whether a kernel is done first, counting replays of the same work before this one.
+
+    Unless it is a trial, a replay that is chosen is counted with them.
+    """
     assert costs.fused is not None
     assert costs.replay is not None
     if not costs.compiling:
@@ -47,9 +50,10 @@ def kernel_pays(fused: FusedEngine, costs: Costs) -> bool:
     waited = _replayed.get(key, 0.0) + costs.replay
     if costs.fused + costs.compiling <= waited:
         return True
-    if len(_replayed) >= _MOST_REMEMBERED:
-        _replayed.clear()
-    _replayed[key] = waited
+    if not trial:
+        if len(_replayed) >= _MOST_REMEMBERED:
+            _replayed.clear()
+        _replayed[key] = waited
     return False
 
 

@@ -77,7 +77,7 @@ class FusedEngine:
         self._worth = worth
         self._groups = groups_of(self.slice)
         self._kernels: dict[tuple[Group, float], Kernel | None] = {}
-        self._gain = _USUAL_GAIN
+        self._gain = dict.fromkeys(self._groups, _USUAL_GAIN)
         self._tried: dict[tuple[Group, float], float] = {}
         for group in self._groups:
             self.kernel(group, REACHES[0])
@@ -153,7 +153,9 @@ class FusedEngine:
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Run the kernel with the smallest reach that few copies are out of."""
         largest = float(steps.max(initial=0.0))
-        fitting = [reach for reach in REACHES if reach >= largest * self._gain] or [REACHES[-1]]
+        fitting = [reach for reach in REACHES if reach >= largest * self._gain[group]] or [
+            REACHES[-1]
+        ]
         reach = fitting[0]
         if len(indices) > _SAMPLE:
             sample = slice(None, None, len(indices) // _SAMPLE)
@@ -173,7 +175,7 @@ class FusedEngine:
                 self._tried[group, reach] = largest
                 return reach
             # Kinks are refused whatever the reach; another one is tried to find out.
-            self._gain = max(self._gain, 1.01 * reach / largest)
+            self._gain[group] = max(self._gain[group], 1.01 * reach / largest)
         return fitting[-1]
 
     def _run(

@@ -27,8 +27,8 @@ class LossFunction:
     ----------
     calls : int
         How often the user's function has been called.
-    seconds : float
-        The time spent inside it, in seconds.
+    seconds, fastest : float
+        The time spent inside it, and that of its fastest call, in seconds.
     unit_roundoff : float
         u of the coarsest floating-point type the loss has been returned in: 2⁻⁵³ for float64.
 
@@ -48,6 +48,7 @@ class LossFunction:
         self.tree = tree
         self.calls = 0
         self.seconds = 0.0
+        self.fastest = math.inf
         self.unit_roundoff = 2.0**-53
 
     def __call__(self, params: Any) -> float:
@@ -72,7 +73,9 @@ class LossFunction:
         """Return the loss at `params`; NaN and Inf are let through, as a step may lead there."""
         start = perf_counter()
         result = self.function(params)
-        self.seconds += perf_counter() - start
+        took = perf_counter() - start
+        self.seconds += took
+        self.fastest = min(self.fastest, took)
         self.calls += 1
         if type(result) is np.float64 or type(result) is float:
             return float(result)

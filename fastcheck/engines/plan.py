@@ -104,6 +104,7 @@ class Planner:
         self._noise = noise
         self._rng = rng
         self._bases = Bases(xp)
+        self._trial = False
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:
@@ -137,8 +138,12 @@ class Planner:
             return
         self.plan.loop.magnitude = self._term_size(self.plan.traced)
 
-    def assign(self, tensor: Tensor, count: int) -> Assignment:
-        """Choose the engine of one tensor, for `count` elements, and cross-check it."""
+    def assign(self, tensor: Tensor, count: int, trial: bool = False) -> Assignment:
+        """Choose the engine of one tensor, for `count` elements, and cross-check it.
+
+        A `trial` leaves no trace in the cost model: nothing is going to be computed.
+        """
+        self._trial = trial
         assignment = self._choose(tensor, count)
         self.plan.assignments[tensor.name] = assignment
         return assignment
@@ -180,8 +185,9 @@ class Planner:
             obstacle = f"it could not be made ({type(fault).__name__}: {fault})"
         costs = costs_of(replay, fused, count, self._seconds_a_call())
         if fused is not None:
-            if self._engine == "auto" and not kernel_pays(fused, costs):
-                return Assignment(replay, _TRUSTED, costs)
+            if self._engine == "auto" and not kernel_pays(fused, costs, self._trial):
+                reason = f"{_TRUSTED}; making a kernel would take longer"
+                return Assignment(replay, reason, costs)
             obstacle = self._unlike_replay(fused, tensor, count)
         if fused is not None and obstacle is None:
             return Assignment(fused, _TRUSTED, costs)
@@ -200,7 +206,8 @@ class Planner:
             return f"it could not be made ({type(fault).__name__}: {fault})"
 
     def _seconds_a_call(self) -> float:
-        return self._loss.seconds / max(self._loss.calls, 1)
+        # The fastest: others may have waited for the cores.
+        return self._loss.fastest if self._loss.calls else 0.0
 
     def _disagreement(self, replay: ReplayEngine, tensor: Tensor) -> str | None:
         found = disagreement(

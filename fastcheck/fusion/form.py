@@ -34,6 +34,8 @@ Axis: TypeAlias = Dim | None
 """What an axis of a difference follows; None where the difference is the same all along it."""
 MOST_UNPINNED = 4096
 _MOST_TERMS = 8
+# Numbers that come from formulae; others come from the network.
+_WRITTEN_OUT = (0.5, 1.0, 2.0)
 ONE = number(1.0)
 # The bounds of checks are computed with rounding of their own.
 _SAFE = 1.0 - 2.0**-40
@@ -79,6 +81,7 @@ class Algebra:
         self.limits: list[tuple[Expression, Hoisted]] = []
         self._numbers = count()
         self._materialised: dict[Form, Expression] = {}
+        self._scales: dict[float, Hoisted] = {}
 
     def label(self, size: int) -> Label:
         """Make a new label."""
@@ -121,7 +124,13 @@ class Algebra:
         result = term.variable
         for factor in sorted(term.factors, key=lambda f: (len(f.labels), len(f.pins))):
             result = self.table.load(factor) * result
-        return result * term.scale
+        if abs(term.scale) in _WRITTEN_OUT:
+            return result * term.scale
+        return self.table.load(self._hoisted(term.scale)) * result
+
+    def _hoisted(self, scale: float) -> Hoisted:
+        """Return a number that belongs to this network, 1/M say, so that its kernel does not."""
+        return self._scales.setdefault(scale, number(scale))
 
     # -- linear operations ------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ loop, and last by an offset that is known when the kernel is made.
 from __future__ import annotations
 
 from fastcheck.fusion.code import Code, Scope
-from fastcheck.fusion.dims import Label, Pin
+from fastcheck.fusion.dims import Label, NotFusable, Pin
 from fastcheck.fusion.hoisted import Hoisted
 from fastcheck.fusion.layout import Layout
 from fastcheck.fusion.schedule import Schedule
@@ -65,7 +65,10 @@ class Memory:
     def layout(self, hoisted: Hoisted) -> Layout:
         """Return the layout of a constant, making room for it in the table of arrays."""
         if hoisted not in self.layouts:
-            self.layouts[hoisted] = Layout(hoisted, self._schedule, hoisted in self._padded)
+            layout = Layout(hoisted, self._schedule, hoisted in self._padded)
+            if len(strided(layout)) > MOST_DIMS:
+                raise NotFusable("an array has too many dimensions")
+            self.layouts[hoisted] = layout
         return self.layouts[hoisted]
 
     def table(self, name: str, number: int) -> str:

@@ -25,7 +25,7 @@ def _log_softmax(algebra: Algebra, node: Node, forms: Forms) -> Form | None:
     axes = node.params["axes"]
     if all(form.axes[axis] is None for axis in axes):
         return None  # every class moves alike
-    behind, growth = _relative(algebra, node, form, axes)
+    _, behind, growth = _relative(algebra, node, form, axes)
     return algebra.minus(behind, growth)
 
 
@@ -37,19 +37,19 @@ def _logsumexp(algebra: Algebra, node: Node, forms: Forms) -> Form:
     if all(form.axes[axis] is None for axis in axes):
         result = form
     else:
-        form = unpin_all(algebra, form, axes)
-        winner = contract_like(algebra, form, _winner(node, axes), axes)
-        _, growth = _relative(algebra, node, form, axes)
+        winner, _, growth = _relative(algebra, node, form, axes)
         result = algebra.plus(winner, growth)
     return Form(drop(result, axes, node.params["keepdims"]), result.terms)
 
 
-def _relative(algebra: Algebra, node: Node, form: Form, axes: tuple[int, ...]) -> tuple[Form, Form]:
-    """Return the differences behind the winner's, and the growth of the sum behind it."""
+def _relative(
+    algebra: Algebra, node: Node, form: Form, axes: tuple[int, ...]
+) -> tuple[Form, Form, Form]:
+    """Return the winner's difference, those behind it, and the growth of the sum behind it."""
     form = unpin_all(algebra, form, axes)
     winner = contract_like(algebra, form, _winner(node, axes), axes)
     behind = algebra.minus(form, winner)
-    return behind, grown_share(algebra, behind, _shares(node, axes), axes)
+    return winner, behind, grown_share(algebra, behind, _shares(node, axes), axes)
 
 
 def _winner(node: Node, axes: tuple[int, ...]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from fastcheck.fusion.dims import Dim, Label, NotFusable, Pin
 from fastcheck.fusion.form import Algebra, Axis, Form, Term
 from fastcheck.fusion.hoisted import known, taken
+from fastcheck.fusion.linear import contract_like
 from fastcheck.fusion.rules import Forms, rule
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import BROADCAST, INDEX, RESHAPE, TRANSPOSE
@@ -175,8 +176,6 @@ def _gathered(algebra: Algebra, node: Node, form: Form, parts: list[Any]) -> For
 
 def _one_a_row(algebra: Algebra, form: Form, columns: Any, count: int) -> Form:
     """Return x[arange(n), columns]."""
-    from fastcheck.fusion.linear import contract_like
-
     hot = np.zeros((len(columns), count))
     hot[np.arange(len(columns)), columns] = 1.0
     if isinstance(form.axes[1], Pin):

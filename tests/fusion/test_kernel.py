@@ -9,6 +9,7 @@ import pytest
 
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.fusion import kernel as kernels
+from fastcheck.problems.mlp import mlp_problem
 
 RNG = np.random.default_rng(10)
 X, T = RNG.normal(size=(21, 13)), RNG.normal(size=(21, 4))
@@ -139,3 +140,18 @@ def test_refused_copies_are_told(tools) -> None:
     group = fused._groups[0]
     _, _, refused = kernel.run(dict(group.positions), np.array([0.6, 0.6]))
     assert refused.tolist() == [True, False]
+
+
+def test_relu_networks_of_any_size_share_their_kernels(tools) -> None:
+    def texts(widths: tuple[int, ...], samples: int) -> set[str]:
+        problem = mlp_problem(widths, samples)
+        return {
+            kernel.source.text
+            for name in problem.params
+            for kernel in tools.fused_of(problem.loss, problem.params, name).kernels()
+        }
+
+    shared = texts((30, 12, 5), 64)
+    assert len(shared) == 2
+    assert texts((50, 40, 5), 100) == shared
+    assert texts((20, 18, 30, 5), 21) == shared
