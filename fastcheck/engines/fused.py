@@ -85,7 +85,8 @@ class FusedEngine:
     def kernel(self, group: Group, reach: float) -> Kernel | None:
         """Return the kernel of a group; None if its elements do not reach the loss."""
         if (group, reach) not in self._kernels:
-            program = lower(self.slice, group, reach)
+            with np.errstate(all="ignore"):  # what overflows is refused, copy by copy
+                program = lower(self.slice, group, reach)
             kernel = None
             if program.change is not None:
                 planned = schedule(program)
@@ -153,9 +154,8 @@ class FusedEngine:
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Run the kernel with the smallest reach that few copies are out of."""
         largest = float(steps.max(initial=0.0))
-        fitting = [reach for reach in REACHES if reach >= largest * self._gain[group]] or [
-            REACHES[-1]
-        ]
+        wanted = largest * self._gain[group]
+        fitting = [reach for reach in REACHES if reach >= wanted] or [REACHES[-1]]
         reach = fitting[0]
         if len(indices) > _SAMPLE:
             sample = slice(None, None, len(indices) // _SAMPLE)

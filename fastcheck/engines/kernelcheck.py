@@ -49,7 +49,8 @@ def unlike_replay(
     plus, minus, refused = fused.computed(np.concatenate([survey.probes, indices]), steps)
     if refused.mean() > _MOST_REFUSED:
         return "most copies would cross a kink"
-    derivatives = (plus + minus)[few:] / (2.0 * _STEP * scale)
+    with np.errstate(invalid="ignore"):  # of refused copies
+        derivatives = (plus + minus)[few:] / (2.0 * _STEP * scale)
     return _one_by_one(survey, plus[:few], minus[:few], refused[:few]) or _all_together(
         fused.replay, tensor, indices, np.where(refused[few:], 0.0, derivatives), refused[few:], rng
     )

@@ -104,7 +104,6 @@ class Planner:
         self._noise = noise
         self._rng = rng
         self._bases = Bases(xp)
-        self._trial = False
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:
@@ -143,12 +142,11 @@ class Planner:
 
         A `trial` leaves no trace in the cost model: nothing is going to be computed.
         """
-        self._trial = trial
-        assignment = self._choose(tensor, count)
+        assignment = self._choose(tensor, count, trial)
         self.plan.assignments[tensor.name] = assignment
         return assignment
 
-    def _choose(self, tensor: Tensor, count: int) -> Assignment:
+    def _choose(self, tensor: Tensor, count: int, trial: bool) -> Assignment:
         if self.plan.graph is None:
             return self._by_loop(count, self.plan.refusal)
         obstacle = escaped_number(self.plan.graph, tensor.name)
@@ -163,31 +161,22 @@ class Planner:
         if obstacle is not None:
             self._insist(obstacle)
             return self._by_loop(count, obstacle)
-        return self._by_kernel_or_replay(tensor, count, replay)
+        return self._by_kernel_or_replay(tensor, count, replay, trial)
 
     def _by_loop(self, count: int, why: str) -> Assignment:
         return Assignment(self.plan.loop, why, Costs(2 * count * self._seconds_a_call()))
 
-    def _by_kernel_or_replay(self, tensor: Tensor, count: int, replay: ReplayEngine) -> Assignment:
+    def _by_kernel_or_replay(
+        self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool
+    ) -> Assignment:
         small = self._engine == "auto" and replay.seconds(count) < WORTH_A_KERNEL
         if self._engine == "replay" or small or not tensor.size:
             costs = costs_of(replay, None, count, self._seconds_a_call())
             return Assignment(replay, _TRUSTED, costs)
-        fused, obstacle = None, None
-        try:
-            worth = inf
-            if self._engine == "auto":
-                worth = max(2 * WORTH_A_KERNEL, replay.seconds(count))
-            fused = FusedEngine(replay, tensor, self._memory, worth)
-        except NotFusable as why:
-            obstacle = str(why)
-        except Exception as fault:
-            obstacle = f"it could not be made ({type(fault).__name__}: {fault})"
-        costs = costs_of(replay, fused, count, self._seconds_a_call())
+        fused, obstacle, costs = self._kernel(tensor, count, replay)
+        if fused is not None and self._engine == "auto" and not kernel_pays(fused, costs, trial):
+            return Assignment(replay, f"{_TRUSTED}; making a kernel would take longer", costs)
         if fused is not None:
-            if self._engine == "auto" and not kernel_pays(fused, costs, self._trial):
-                reason = f"{_TRUSTED}; making a kernel would take longer"
-                return Assignment(replay, reason, costs)
             obstacle = self._unlike_replay(fused, tensor, count)
         if fused is not None and obstacle is None:
             return Assignment(fused, _TRUSTED, costs)
@@ -197,6 +186,23 @@ class Planner:
                 "Use engine='auto', which falls back to the replay engine."
             )
         return Assignment(replay, f"{_TRUSTED}; no kernel, because {obstacle}", costs)
+
+    def _kernel(
+        self, tensor: Tensor, count: int, replay: ReplayEngine
+    ) -> tuple[FusedEngine | None, str | None, Costs]:
+        """Make the kernels of a tensor, or say what stands in the way; and what engines cost."""
+        worth = inf
+        if self._engine == "auto":
+            worth = max(2 * WORTH_A_KERNEL, replay.seconds(count))
+        seconds = self._seconds_a_call()
+        try:
+            fused = FusedEngine(replay, tensor, self._memory, worth)
+            return fused, None, costs_of(replay, fused, count, seconds)
+        except NotFusable as why:
+            obstacle = str(why)
+        except Exception as fault:
+            obstacle = f"it could not be made ({type(fault).__name__}: {fault})"
+        return None, obstacle, costs_of(replay, None, count, seconds)
 
     def _unlike_replay(self, fused: FusedEngine, tensor: Tensor, count: int) -> str | None:
         """Run the kernel for the first time; whatever goes wrong with it, there is the replay."""

@@ -281,7 +281,7 @@ class _Printer:
         summands: list[tuple[Expression, dict[Label, int], list[Summand]]],
     ) -> None:
         """Put the loop where its scope has come to, and bind the sums there."""
-        code, after, done = self._code, "%" + code_name(index, "next"), code_name(index, "done")
+        code, after, done = self._code, "%" + _code_name(index, "next"), _code_name(index, "done")
         skips = body.label is self._schedule.vector and self._zeros.skipping is not None
         first, last = self._range(body.label, skips)
         some = code.emit(scope, f"icmp slt i64 {first}, {last}")
@@ -349,7 +349,7 @@ class _Printer:
         return code.element(body, code.number, self._memory.table("blocks", 2), body.known["place"])
 
 
-def code_name(index: str, what: str) -> str:
+def _code_name(index: str, what: str) -> str:
     """Return a name that goes with a loop's index."""
     return f"{index[1:]}.{what}"
 

@@ -48,14 +48,6 @@ class Site:
         """Return a constant that broadcasts to the node, where the copies differ."""
         return hoist(self.algebra, array, self.axes)
 
-    def base(self, operand: int) -> Hoisted:
-        """Return an operand's value at θ."""
-        return self.hoist(self.node.operands[operand].value)
-
-    def result(self) -> Hoisted:
-        """Return the node's own value at θ."""
-        return self.hoist(self.node.value)
-
     def load(self, array: Any) -> Any:
         """Return an element of a constant as an expression."""
         return self.algebra.table.load(self.hoist(array))

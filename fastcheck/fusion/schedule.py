@@ -71,7 +71,7 @@ def schedule(program: Program) -> Schedule:
     vector = _vector(order)
     labels = {label for node in order for label in _all_labels(node)}
     loops = {label for label in labels if label is vector or label.size > _UNROLLED}
-    for label in sorted(labels - loops, key=lambda label: -label.size):
+    for label in sorted(labels - loops, key=lambda label: (-label.size, label.number)):
         if _operations(order, loops) > _MOST_OPERATIONS:
             loops.add(label)
     operations = _operations(order, loops)

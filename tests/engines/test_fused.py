@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -736,3 +737,29 @@ def test_a_tensor_that_is_only_compared_is_left_to_the_replay() -> None:
 
     with pytest.raises(InputError, match="no kernel for t: the tensor is compared"):
         fastcheck.check(loss, params, params, engine="fused")
+
+
+@pytest.mark.usefixtures("kernels_pay")
+def test_without_llvm_a_check_is_replayed_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise ImportError("No module named 'llvmlite'")
+
+    monkeypatch.setattr("fastcheck.fusion.compiler._host", missing)
+    params = parameters(LAYERS)
+    report = fastcheck.check(network_loss, params, network_grads(params))
+    assert report.passed
+    for tensor in report.tensors.values():
+        assert tensor.engine == "replay"
+        assert "ImportError: No module named 'llvmlite'" in tensor.engine_reason
+
+
+def test_a_loss_that_overflows_on_the_way_warns_of_nothing() -> None:
+    X = np.random.default_rng(0).normal(size=(24, 3)) * 300
+
+    def loss(p: Params) -> Any:
+        with np.errstate(all="ignore"):
+            return np.mean(np.tanh(np.expm1(X @ p["W"])))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        engines(loss, {"W": np.ones((3, 2))})
