@@ -43,6 +43,8 @@ def check(
     select: Any = "all",
     engine: str = "auto",
     device: str = "auto",
+    precision: str = "float64",
+    batched: bool = False,
     memory: int | float | str | None = None,
     progress: bool | None = None,
     seed: int = 0,
@@ -75,11 +77,18 @@ def check(
         "auto" chooses for each tensor: a generated kernel ("fused") or stacked NumPy arrays
         ("replay") for what can be traced, whichever is estimated to be done first, and calls of
         `loss` ("loop") for the rest.
-    device : {"auto", "cpu", "gpu"}
-        Where stacks of copies are computed.
+    device : {"auto", "cpu", "gpu", "gpu:1", "gpu:0,1"}
+        Where stacks of copies are computed: on a CUDA device through CuPy, or several of them.
+        "auto" is the CPU, unless the check is estimated to be done earlier on the first GPU.
+    precision : {"float64", "float32"}
+        The floating-point type of the stacks. Many GPUs compute in float32 32 or 64 times as fast;
+        the error bars are then wider, and what looks wrong is computed again in float64.
+    batched : bool
+        `loss` takes stacked parameters (a leading axis of B copies in every array) and returns B
+        losses. Nothing is traced then: the stacks are put through `loss` itself.
     memory : int or str, optional
         The memory that stacks may take: bytes, or text such as "64MB". By default a quarter of
-        what is free, at most 1 GiB.
+        what is free, at most 1 GiB; on a GPU half of what is free there.
     progress : bool, optional
         A progress bar: None, the default, on terminals and after one second only.
     seed : int
@@ -117,6 +126,8 @@ def check(
         step=step,
         engine=engine,
         device=device,
+        precision=precision,
+        batched=batched,
         memory=memory,
         progress=progress,
         seed=seed,
@@ -140,6 +151,8 @@ def numerical_gradient(
     step: float | str = "auto",
     engine: str = "auto",
     device: str = "auto",
+    precision: str = "float64",
+    batched: bool = False,
     memory: int | float | str | None = None,
     progress: bool | None = None,
     seed: int = 0,
@@ -148,7 +161,7 @@ def numerical_gradient(
 
     Parameters
     ----------
-    loss, params, method, step, engine, device, memory, progress, seed
+    loss, params, method, step, engine, device, precision, batched, memory, progress, seed
         As for `check`.
 
     Returns
@@ -175,6 +188,8 @@ def numerical_gradient(
         step=step,
         engine=engine,
         device=device,
+        precision=precision,
+        batched=batched,
         memory=memory,
         progress=progress,
         seed=seed,

@@ -94,13 +94,15 @@ def explain(
     *,
     engine: str = "auto",
     device: str = "auto",
+    precision: str = "float64",
+    batched: bool = False,
     memory: int | float | str | None = None,
 ) -> Explanation:
     """Say how `check` would go about a loss, without running the whole check.
 
     Parameters
     ----------
-    loss, params, engine, device, memory
+    loss, params, engine, device, precision, batched, memory
         As for `check`.
 
     Returns
@@ -116,6 +118,8 @@ def explain(
         step="auto",
         engine=engine,
         device=device,
+        precision=precision,
+        batched=batched,
         memory=memory,
         progress=False,
         seed=0,

@@ -6,13 +6,14 @@ import operator
 from dataclasses import dataclass
 from typing import Any
 
-from fastcheck.devices import Device, parse_memory, resolve_device
+from fastcheck.devices import Device, parse_memory, resolve_devices
 from fastcheck.engines.plan import ENGINES
 from fastcheck.errors import InputError, InputTypeError
 from fastcheck.params import ParamTree
 from fastcheck.verdict.steps import Step, validate_step
 
 METHODS = ("central", "forward")
+PRECISIONS = ("float64", "float32")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Options:
     method: str
     step: Step
     engine: str
-    device: Device
-    memory: int
+    devices: tuple[Device, ...]
+    precision: str
+    batched: bool
+    memory: int | None
     progress: bool | None
     seed: int
 
@@ -36,6 +39,8 @@ class Options:
         step: Any,
         engine: str,
         device: str,
+        precision: str,
+        batched: Any,
         memory: Any,
         progress: bool | None,
         seed: Any,
@@ -51,8 +56,10 @@ class Options:
             method=_one_of("method", method, METHODS),
             step=validate_step(step, tree),
             engine=_one_of("engine", engine, ENGINES),
-            device=resolve_device(device),
-            memory=parse_memory(memory),
+            devices=resolve_devices(device),
+            precision=_one_of("precision", precision, PRECISIONS),
+            batched=_batched(batched),
+            memory=None if memory is None else parse_memory(memory),
             progress=_flag(progress),
             seed=_seed(seed),
         )
@@ -71,6 +78,15 @@ def _flag(progress: object) -> bool | None:
     raise InputTypeError(
         f"`progress` is a {type(progress).__name__}: give True, False, or None for a bar on "
         "terminals only."
+    )
+
+
+def _batched(batched: object) -> bool:
+    if isinstance(batched, bool):
+        return batched
+    raise InputTypeError(
+        f"`batched` is a {type(batched).__name__}: give True if `loss` takes stacked parameters "
+        "and returns one loss for each copy, or False."
     )
 
 

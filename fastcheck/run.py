@@ -72,8 +72,9 @@ class Run:
                 self.loss,
                 tree,
                 engine=options.engine,
+                devices=options.devices,
+                precision=options.precision,
                 memory=options.memory,
-                xp=options.device.xp,
                 noise=self.noise,
                 rng=self._rng,
             )

@@ -296,7 +296,12 @@ def test_the_loop_needs_no_memory_for_stacks() -> None:
             "`method` is 'complex': give one of 'central', 'for",
         ),
         ("method", 2, InputError, "`method` is 2: give one of 'central', 'forward'."),
-        ("device", "tpu", InputError, '`device` is \'tpu\': use "auto", "cpu" or "gpu".'),
+        (
+            "device",
+            "tpu",
+            InputError,
+            '`device` is \'tpu\': use "auto", "cpu", "gpu", or "gpu:0,1" for several.',
+        ),
         ("tolerance", 0, InputError, "`tolerance` must lie between 0 and 1, but it is 0"),
         ("tolerance", np.nan, InputError, "`tolerance` must lie between 0 and 1, but it is nan"),
         ("tolerance", 1e-16, InputError, "`tolerance` is 1e-16, finer than a gradient in float64"),
@@ -344,10 +349,10 @@ def test_insisting_on_replay_says_what_cannot_be_replayed() -> None:
 
 
 @pytest.mark.skipif(find_spec("cupy") is not None, reason="CuPy is installed")
-def test_the_gpu_is_said_not_to_be_part_of_this_version() -> None:
+def test_what_the_gpu_lacks_is_said() -> None:
     said = message(InputError, device="gpu")
-    assert said.startswith('`device` is "gpu", but the GPU engine is not part of this version')
-    assert said.endswith('use device="cpu".')
+    assert said.startswith("`device` is 'gpu', but: CuPy is not installed")
+    assert said.endswith('Or use device="cpu".')
 
 
 def test_errors_are_what_they_say() -> None:

@@ -1,7 +1,7 @@
 """Where the arrays live: array namespace, memory and transfers of the CPU (and, later, the GPU)."""
 
 from fastcheck.devices.base import Device
-from fastcheck.devices.memory import default_memory, format_bytes, parse_memory
-from fastcheck.devices.resolve import resolve_device
+from fastcheck.devices.memory import budget, default_memory, format_bytes, parse_memory
+from fastcheck.devices.resolve import resolve_devices
 
-__all__ = ["Device", "default_memory", "format_bytes", "parse_memory", "resolve_device"]
+__all__ = ["Device", "budget", "default_memory", "format_bytes", "parse_memory", "resolve_devices"]

@@ -6,6 +6,7 @@ import math
 import re
 from numbers import Real
 
+from fastcheck.devices.base import Device
 from fastcheck.devices.cpu import free_memory
 from fastcheck.errors import InputError, InputTypeError
 
@@ -21,6 +22,7 @@ _REMEDY = 'give bytes, or text such as "64MB" or "1.5 GiB"'
 
 LARGEST_DEFAULT = 2**30
 SHARE_OF_FREE = 4
+SHARE_OF_FREE_ON_GPU = 2
 
 
 def parse_memory(memory: int | float | str | None) -> int:
@@ -58,6 +60,15 @@ def parse_memory(memory: int | float | str | None) -> int:
 def default_memory() -> int:
     """Return the budget without ``memory=``: a quarter of what is free, at most 1 GiB, in bytes."""
     return max(1, min(free_memory() // SHARE_OF_FREE, LARGEST_DEFAULT))
+
+
+def budget(device: Device, memory: int | None) -> int:
+    """Return the bytes that stacks may take on a device: `memory`, or a share of what is free."""
+    if memory is not None:
+        return memory
+    if not device.is_gpu:
+        return default_memory()
+    return max(1, device.free_memory() // SHARE_OF_FREE_ON_GPU)
 
 
 def format_bytes(size: float) -> str:

@@ -1,32 +1,48 @@
-"""Which device does the work."""
+"""Which devices do the work."""
 
 from __future__ import annotations
 
+import re
+
 from fastcheck.devices.base import Device
 from fastcheck.devices.cpu import cpu_device
+from fastcheck.devices.cuda import gpu_device
+from fastcheck.devices.gpu import gpu_status
 from fastcheck.errors import InputError
 
-NAMES = ("auto", "cpu", "gpu")
+_GPU = re.compile(r"gpu(?::(\d+(?:,\d+)*))?")
+_REMEDY = 'use "auto", "cpu", "gpu", or "gpu:0,1" for several'
 
 
-def resolve_device(device: str = "auto") -> Device:
-    """Return the device of that name.
+def resolve_devices(device: str = "auto") -> tuple[Device, ...]:
+    """Return the devices of that name.
 
     Parameters
     ----------
     device
-        ``"cpu"``; ``"gpu"``; or ``"auto"``, which is the CPU in this version.
+        ``"cpu"``; ``"gpu"``, the first CUDA device; ``"gpu:1"``, or ``"gpu:0,1"`` for several; or
+        ``"auto"``, which begins with the CPU.
 
     Raises
     ------
     InputError
-        If the name is unknown, or the GPU is asked for, which this version cannot use.
+        If the name is unknown, or what it asks for is not there: what is missing, then.
     """
     if device in ("auto", "cpu"):
-        return cpu_device()
-    if device != "gpu":
-        raise InputError(f'`device` is {device!r}: use "auto", "cpu" or "gpu".')
-    raise InputError(
-        '`device` is "gpu", but the GPU engine is not part of this version of fastcheck: use '
-        'device="cpu".'
-    )
+        return (cpu_device(),)
+    match = _GPU.fullmatch(device) if isinstance(device, str) else None
+    if match is None:
+        raise InputError(f"`device` is {device!r}: {_REMEDY}.")
+    numbers = [int(number) for number in (match.group(1) or "0").split(",")]
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"`device` is {device!r}, which names a device twice: {_REMEDY}.")
+    status = gpu_status()
+    if status.missing:
+        raise InputError(f'`device` is {device!r}, but: {status.missing} Or use device="cpu".')
+    absent = [str(number) for number in numbers if number >= len(status.devices)]
+    if absent:
+        raise InputError(
+            f"`device` is {device!r}, but there is no CUDA device {', '.join(absent)}: there are "
+            f"{len(status.devices)}, counted from 0 (see `fastcheck devices`)."
+        )
+    return tuple(map(gpu_device, numbers))

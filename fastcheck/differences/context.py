@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.devices.base import Device
+from fastcheck.devices.cpu import cpu_device
 from fastcheck.differences.delta import Array, Pins
 from fastcheck.differences.pool import Pool
 from fastcheck.trace.graph import Node
@@ -19,9 +21,11 @@ class Bases:
     is hoisted out of the loop over chunks.
     """
 
-    def __init__(self, xp: Any = np) -> None:
-        self.xp = xp
-        self.pool = Pool(xp)
+    def __init__(self, device: Device | None = None, dtype: Any = np.float64) -> None:
+        self.device = cpu_device() if device is None else device
+        self.xp = self.device.xp
+        self.dtype = np.dtype(dtype)
+        self.pool = Pool(self.xp)
         self._values: dict[Node, Array] = {}
         self._derived: dict[tuple[Any, ...], Array] = {}
 

@@ -11,6 +11,7 @@ from math import inf
 
 import numpy as np
 
+from fastcheck.devices import Device, budget
 from fastcheck.differences import Bases
 from fastcheck.engines.base import Engine
 from fastcheck.engines.choice import WORTH_A_KERNEL, Costs, costs_of, kernel_pays
@@ -77,10 +78,12 @@ class Planner:
     engine : {"auto", "loop", "replay", "fused"}
         "replay" raises where "auto" would fall back to the loop, "fused" where a kernel cannot be
         made.
-    memory : int
-        Bytes for the stacks of one chunk.
-    xp : module
-        The array namespace that replays.
+    devices : tuple of Device
+        Where stacks of copies are computed.
+    precision : {"float64", "float32"}
+        The floating-point type of the stacks.
+    memory : int or None
+        Bytes for the stacks of one chunk; None for a share of what is free.
     noise : callable
         σ of the loss.
     rng : numpy.random.Generator
@@ -92,18 +95,19 @@ class Planner:
         tree: ParamTree,
         *,
         engine: str,
-        memory: int,
-        xp: object,
+        devices: tuple[Device, ...],
+        precision: str,
+        memory: int | None,
         noise: Noise,
         rng: np.random.Generator,
     ) -> None:
         self._loss = loss
         self._tree = tree
         self._engine = engine
-        self._memory = memory
+        self._memory = budget(devices[0], memory)
         self._noise = noise
         self._rng = rng
-        self._bases = Bases(xp)
+        self._bases = Bases(devices[0], precision)
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:

@@ -3,7 +3,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from fastcheck.devices import gpu, resolve_device
+from fastcheck.devices import gpu, resolve_devices
 from fastcheck.errors import InputError
 
 
@@ -122,16 +122,30 @@ def test_every_device_is_listed_and_the_current_one_kept(install):
     assert runtime.current == 1
 
 
-def test_asking_for_the_gpu_says_that_this_version_does_not_use_it():
-    with pytest.raises(InputError, match='`device` is "gpu", but the GPU engine is not part of'):
-        resolve_device("gpu")
+def test_asking_for_the_gpu_says_what_is_missing(broken):
+    broken(ModuleNotFoundError("No module named 'cupy'", name="cupy"))
+    with pytest.raises(InputError, match="`device` is 'gpu', but: CuPy is not installed: `pip"):
+        resolve_devices("gpu")
+
+
+def test_a_device_that_is_not_there_is_refused(install):
+    install(Runtime(devices=2))
+    with pytest.raises(InputError, match="there is no CUDA device 2, 5: there are 2, counted"):
+        resolve_devices("gpu:1,2,5")
+
+
+def test_a_device_is_named_once(install):
+    install(Runtime(devices=2))
+    with pytest.raises(InputError, match="names a device twice"):
+        resolve_devices("gpu:1,1")
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu"])
-def test_auto_is_the_cpu(name):
-    assert resolve_device(name).name == "cpu"
+def test_auto_begins_with_the_cpu(name):
+    assert [device.name for device in resolve_devices(name)] == ["cpu"]
 
 
-def test_an_unknown_device_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match='`device` is \'tpu\': use "auto", "cpu" or "gpu"'):
-        resolve_device("tpu")
+@pytest.mark.parametrize("name", ["tpu", "gpu:", "gpu:x", "gpu:0,", "GPU", 0, None])
+def test_an_unknown_device_is_refused_with_the_known_ones(name):
+    with pytest.raises(InputError, match='use "auto", "cpu", "gpu", or "gpu:0,1" for several'):
+        resolve_devices(name)
