@@ -16,8 +16,8 @@ from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArra
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.fusion.kernel import Kernel, threads
-from fastcheck.fusion.llvm import print_kernel
 from fastcheck.fusion.lower import lower
+from fastcheck.fusion.printer import print_kernel
 from fastcheck.fusion.roots import Group, groups_of
 from fastcheck.fusion.schedule import schedule
 from fastcheck.fusion.series import REACHES

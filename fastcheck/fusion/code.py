@@ -1,14 +1,23 @@
-"""Lines of LLVM's language, in scopes: names, small operations, constants."""
+"""Code under construction, in whatever language: scopes, names, and what a language has to say.
+
+A printer walks a program and asks for sums, loads and loops; a `Code` writes them down in its
+language, as lines of nested scopes. Names are text of that language.
+"""
 
 from __future__ import annotations
 
-import struct
+from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from fastcheck.fusion.dims import Label
-from fastcheck.fusion.schedule import WIDTH
+
+FUNCTION = "differences"
+"""What a kernel is called."""
+ARGUMENTS = "arrays strides positions lengths blocks steps plus minus refused".split()
+"""What a kernel is given, in every language: tables of pointers, and plain arrays."""
 
 
 @dataclass(eq=False)
@@ -19,8 +28,8 @@ class Scope:
     ----------
     label : Label or None
         The loop that it is the body of.
-    block : str
-        The basic block in which its last line stands.
+    header, block : str
+        The basic blocks in which its first and its last line stand, where a language has such.
     nest : tuple of Label
         The loops around it and its own.
     known : dict
@@ -32,10 +41,26 @@ class Scope:
     nest: tuple[Label, ...]
     lines: list[str] = field(default_factory=list)
     known: dict[Any, Any] = field(default_factory=dict)
+    header: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.header = self.block
 
 
-class Code:
-    """The code of a function under construction.
+@dataclass(frozen=True)
+class Running:
+    """A sum that a loop adds up: the names of the sum so far and of an iteration's summand.
+
+    `any` is for conditions, which are joined by "or" instead.
+    """
+
+    so_far: str
+    summand: str
+    any: bool
+
+
+class Code(ABC):
+    """The code of a kernel under construction.
 
     Attributes
     ----------
@@ -43,101 +68,131 @@ class Code:
         What runs once, and once for each copy.
     stack : list of Scope
         The open loops, outermost first; the first is `copy`.
-    number, mask : str
-        The types of a number and of a condition: vectors, if samples are vectorised.
+    vectorised : bool
+        Whether samples run along vectors (or lanes): a number is then one for each of them.
     counts : Counter
         How many operations there are in each nest of loops.
     """
+
+    language: ClassVar[str]
 
     def __init__(self, vectorised: bool) -> None:
         self.entry = Scope(None, "entry", ())
         self.copy = Scope(None, "copy", ())
         self.stack = [self.copy]
         self.vectorised = vectorised
-        self.number = f"<{WIDTH} x double>" if vectorised else "double"
-        self.mask = f"<{WIDTH} x i1>" if vectorised else "i1"
-        self.suffix = f"v{WIDTH}f64" if vectorised else "f64"
         self.counts: Counter[tuple[Label, ...]] = Counter()
         self._names = 0
 
     def name(self, what: str) -> str:
-        """Return a new name, without its %."""
+        """Return a new name."""
         self._names += 1
         return f"{what}{self._names}"
 
-    def emit(self, scope: Scope, code: str) -> str:
-        """Add a line that computes something; return its name."""
-        name = "%" + self.name("v")
-        scope.lines.append(f"  {name} = {code}")
-        if scope is not self.entry:
-            self.counts[scope.nest] += 1
-        return name
-
-    def once(self, scope: Scope, key: Any, code: str) -> str:
-        """Add a line, unless the scope has it already under this key."""
+    def once(self, scope: Scope, key: Any, make: Callable[[], str]) -> str:
+        """Return what `make` writes into the scope, unless the scope has it already."""
         if key not in scope.known:
-            scope.known[key] = self.emit(scope, code)
+            scope.known[key] = make()
         return str(scope.known[key])
 
-    def element(self, scope: Scope, kind: str, pointer: str, index: str | int) -> str:
-        """Load one element of an array of numbers, integers or pointers."""
-        at = self.once(
-            scope, ("at", pointer, index), f"getelementptr {kind}, ptr {pointer}, i64 {index}"
-        )
-        return self.once(scope, ("loaded", kind, at), f"load {kind}, ptr {at}, align 8")
+    def count(self, scope: Scope) -> None:
+        """Count an operation."""
+        if scope is not self.entry:
+            self.counts[scope.nest] += 1
 
-    def splat(self, scope: Scope, name: str, kind: str = "double") -> str:
-        """Fill a vector with one number."""
-        if not self.vectorised:
-            return name
-        vector = f"<{WIDTH} x {kind}>"
-        one = self.once(
-            scope, ("one", name), f"insertelement {vector} poison, {kind} {name}, i32 0"
-        )
-        return self.once(
-            scope,
-            ("splat", name),
-            f"shufflevector {vector} {one}, {vector} poison, <{WIDTH} x i32> zeroinitializer",
-        )
+    # -- numbers and conditions -------------------------------------------------------------------
 
-    def across(self, scope: Scope, name: str) -> str:
-        """Add up the lanes of a vector."""
-        total = self.emit(
-            scope,
-            f"call reassoc double @llvm.vector.reduce.fadd.{self.suffix}"
-            f"(double 0.0, {self.number} {name})",
-        )
-        return self.splat(scope, total)
-
-    def anywhere(self, scope: Scope, name: str) -> str:
-        """Return whether a condition holds in any lane."""
-        call = f"call i1 @llvm.vector.reduce.or.v{WIDTH}i1({self.mask} {name})"
-        return self.splat(scope, self.emit(scope, call), "i1")
-
-    def lane(self, kind: str, name: str) -> str:
-        """Return one number of a vector whose lanes are all alike."""
-        if not self.vectorised:
-            return name
-        return self.emit(self.copy, f"extractelement {kind} {name}, i32 0")
-
+    @abstractmethod
     def constant(self, value: float) -> str:
         """Write a number, exactly."""
-        bits = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
-        return bits if not self.vectorised else f"<{', '.join([f'double {bits}'] * WIDTH)}>"
 
-    def zero(self, kind: str) -> str:
-        """Write the zero of a type."""
-        return {"double": "0.0", "i1": "false"}.get(kind, "zeroinitializer")
+    @abstractmethod
+    def arithmetic(self, scope: Scope, op: str, *names: str) -> str:
+        """Write fadd, fsub, fmul, fdiv, sqrt or fneg; a product may be fused with a sum."""
 
-    def declarations(self) -> list[str]:
-        """Return the declarations of LLVM's own functions."""
-        lines = [
-            f"declare {self.number} @llvm.{name}.{self.suffix}({self.number})"
-            for name in ("fabs", "sqrt")
-        ]
-        if self.vectorised:
-            lines += [
-                f"declare double @llvm.vector.reduce.fadd.{self.suffix}(double, {self.number})",
-                f"declare i1 @llvm.vector.reduce.or.v{WIDTH}i1({self.mask})",
-            ]
-        return lines
+    @abstractmethod
+    def exceeds(self, scope: Scope, number: str, bound: str) -> str:
+        """Write the condition |number| > bound, which also holds for NaN."""
+
+    @abstractmethod
+    def either(self, scope: Scope, one: str, other: str) -> str:
+        """Write the condition that one or the other holds."""
+
+    @property
+    @abstractmethod
+    def never(self) -> str:
+        """The condition that does not hold."""
+
+    @abstractmethod
+    def total(self, scope: Scope, number: str) -> str:
+        """Add up the lanes of a vector; every lane has the sum."""
+
+    @abstractmethod
+    def anywhere(self, scope: Scope, condition: str) -> str:
+        """Write the condition that it holds in any lane."""
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def step(self) -> str:
+        """Load the copy's step."""
+
+    @abstractmethod
+    def pointer(self, table: str, number: int, integers: bool = False) -> str:
+        """Load a pointer from a table, once: to numbers, or to integers."""
+
+    @abstractmethod
+    def length(self, number: int) -> str:
+        """Load how many iterations a loop has, once."""
+
+    @abstractmethod
+    def stride(self, number: int) -> str:
+        """Load a stride, once."""
+
+    @abstractmethod
+    def position(self, number: int) -> str:
+        """Load where the copy is perturbed along a pin, once."""
+
+    @abstractmethod
+    def integer(self, scope: Scope, pointer: str, index: str) -> str:
+        """Load an integer of an array, once in a scope."""
+
+    @abstractmethod
+    def following(self, integer: str) -> str:
+        """Return an integer of the copy, plus one."""
+
+    @abstractmethod
+    def moved(self, scope: Scope, pointer: str, place: str, stride: str) -> str:
+        """Return a pointer to numbers moved on by `place` strides, once in a scope."""
+
+    @abstractmethod
+    def load(self, scope: Scope, pointer: str, offset: int, lanes: bool) -> str:
+        """Load a number behind a pointer: one for each lane, or the same for all."""
+
+    @abstractmethod
+    def weight(self, scope: Scope, place: str) -> str:
+        """Load 1 for every lane of a block of samples that is one, and 0 past the last."""
+
+    # -- loops and the whole ----------------------------------------------------------------------
+
+    @abstractmethod
+    def index(self) -> str:
+        """Return a new name for the index of a loop."""
+
+    @abstractmethod
+    def running(self, summand: str, any: bool) -> Running:
+        """Name the sum of an iteration's summand."""
+
+    @abstractmethod
+    def loop(
+        self, scope: Scope, body: Scope, index: str, span: tuple[str, str], sums: list[Running]
+    ) -> list[str]:
+        """Put a loop where its scope has come to; return the names of the sums after it.
+
+        It may have no iteration at all. Where samples are spread over threads, the sums of a loop
+        over them are each thread's own.
+        """
+
+    @abstractmethod
+    def function(self, plus: str, minus: str, refused: str, odd: bool) -> str:
+        """Return the whole text; `odd` says that the change at −h is the negative one."""

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from fastcheck.fusion.llvm import FUNCTION
+from fastcheck.fusion.code import FUNCTION
 from fastcheck.fusion.source import Source
 
 _MAGIC = b"fastcheck kernel 1\n"

@@ -1,310 +1,141 @@
-"""Prints a program as LLVM's intermediate language: one function, a loop over perturbed copies.
+"""LLVM's intermediate language: one function, a loop over perturbed copies, explicit vectors.
 
-LLVM is the compiler under Numba. Printing for it directly, with explicit vectors, compiles in tens
-of milliseconds, where the same loops written for Numba take a second, and needs no luck with the
-vectoriser.
-
-Each loop is a scope. An expression is printed in the outermost scope in which its labels are bound,
-and only once there, so that what does not change in a loop is before it.
+LLVM is the compiler under Numba. Printing for it directly compiles in tens of milliseconds, where
+the same loops written for Numba take a second, and needs no luck with the vectoriser.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import struct
 
-from fastcheck.fusion.code import Code, Scope
-from fastcheck.fusion.dims import Label
-from fastcheck.fusion.expression import (
-    ANY,
-    EXCEEDS,
-    LOAD,
-    NUMBER,
-    OR,
-    SQRT,
-    STEP,
-    SUM,
-    Expression,
-    Parity,
-)
-from fastcheck.fusion.lower import Program
-from fastcheck.fusion.memory import Memory
-from fastcheck.fusion.schedule import Schedule
-from fastcheck.fusion.source import Parts, Source, Template, printed
-from fastcheck.fusion.zeros import Zeros
+from fastcheck.fusion.code import ARGUMENTS, FUNCTION, Code, Running, Scope
+from fastcheck.fusion.schedule import WIDTH
 
-FUNCTION = "differences"
-_ARGUMENTS = "arrays strides positions lengths blocks steps plus minus refused".split()
 # A multiplication and an addition may be fused; nothing is reordered.
 _FAST = "contract"
 
 
-@dataclass(frozen=True)
-class Value:
-    """Names of the values at +h and −h. For the even and odd one name stands for both."""
+class LlvmCode(Code):
+    """A kernel in LLVM's language; names begin with %."""
 
-    parity: Parity
-    plus: str
-    minus: str
+    language = "llvm"
 
+    def __init__(self, vectorised: bool) -> None:
+        super().__init__(vectorised)
+        self._number = f"<{WIDTH} x double>" if vectorised else "double"
+        self._mask = f"<{WIDTH} x i1>" if vectorised else "i1"
+        self._suffix = f"v{WIDTH}f64" if vectorised else "f64"
 
-Summand = tuple[str, str]
-"""What an iteration adds to a sum: the name of the sum so far, and that of the summand."""
+    # -- numbers and conditions -------------------------------------------------------------------
 
+    def constant(self, value: float) -> str:
+        bits = f"0x{struct.unpack('<Q', struct.pack('<d', value))[0]:016X}"
+        return bits if not self.vectorised else f"<{', '.join([f'double {bits}'] * WIDTH)}>"
 
-def print_kernel(program: Program, schedule: Schedule) -> Source:
-    """Print the kernel of a program that changes the loss."""
-    return printed(schedule, lambda parts: _Printer(program, schedule).template(parts))
+    def arithmetic(self, scope: Scope, op: str, *names: str) -> str:
+        if op == "sqrt":
+            call = f"call {self._number} @llvm.sqrt.{self._suffix}({self._number} {names[0]})"
+            return self._emit(scope, call)
+        if op == "fneg":
+            return self._emit(scope, f"fneg {self._number} {names[0]}")
+        return self._emit(scope, f"{op} {_FAST} {self._number} {names[0]}, {names[1]}")
 
+    def exceeds(self, scope: Scope, number: str, bound: str) -> str:
+        call = f"call {self._number} @llvm.fabs.{self._suffix}({self._number} {number})"
+        size = self._emit(scope, call)
+        return self._emit(scope, f"fcmp ugt {self._number} {size}, {bound}")
 
-class _Printer:
-    def __init__(self, program: Program, schedule: Schedule) -> None:
-        self._program = program
-        self._schedule = schedule
-        self._zeros = Zeros(schedule)
-        self._code = Code(schedule.vector is not None)
-        self._memory = Memory(self._code, schedule, self._zeros.padded)
-        self._weighted = False
-        self._open: set[Expression] = set()
+    def either(self, scope: Scope, one: str, other: str) -> str:
+        return self._emit(scope, f"or {self._mask} {one}, {other}")
 
-    def template(self, parts: Parts) -> Template:
-        """Print the whole function."""
-        code, memory = self._code, self._memory
-        change, refused = self._program.change, self._program.refused
-        assert change is not None
-        value = self._evaluate(change, {})
-        mask = code.zero(code.mask) if refused is None else self._evaluate(refused, {})
-        plus = code.lane(code.number, value.plus)
-        # J(θ) − J(θ−h) is the negative of the change at −h.
-        minus = code.lane(code.number, value.minus)
-        if value.parity is not Parity.ODD:
-            minus = code.emit(code.copy, f"fneg double {minus}")
-        flag = code.emit(code.copy, f"zext i1 {code.lane(code.mask, mask)} to i8")
-        skipping = self._zeros.skipping
-        number = parts.number
-        return Template(
-            text=self._function(plus, minus, flag),
-            arrays=tuple((number[h], layout.zeros) for h, layout in memory.layouts.items()),
-            pins=tuple(number[pin] for pin in memory.pins),
-            loops=tuple(number[label] for label in memory.loops),
-            weighted=self._weighted,
-            skipping=None if skipping is None else number[skipping],
-            counts=tuple(
-                (tuple(number[label] for label in nest), n) for nest, n in code.counts.items()
-            ),
+    @property
+    def never(self) -> str:
+        return "zeroinitializer" if self.vectorised else "false"
+
+    def total(self, scope: Scope, number: str) -> str:
+        total = self._emit(
+            scope,
+            f"call reassoc double @llvm.vector.reduce.fadd.{self._suffix}"
+            f"(double 0.0, {self._number} {number})",
+        )
+        return self._splat(scope, total)
+
+    def anywhere(self, scope: Scope, condition: str) -> str:
+        call = f"call i1 @llvm.vector.reduce.or.v{WIDTH}i1({self._mask} {condition})"
+        return self._splat(scope, self._emit(scope, call), "i1")
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    def step(self) -> str:
+        return self._splat(self.copy, self._element(self.copy, "double", "%steps", "%copy_index"))
+
+    def pointer(self, table: str, number: int, integers: bool = False) -> str:
+        return self._element(self.entry, "ptr", f"%{table}", number)
+
+    def length(self, number: int) -> str:
+        return self._element(self.entry, "i64", "%lengths", number)
+
+    def stride(self, number: int) -> str:
+        return self._element(self.entry, "i64", "%strides", number)
+
+    def position(self, number: int) -> str:
+        return self.integer(self.copy, self.pointer("positions", number), "%copy_index")
+
+    def integer(self, scope: Scope, pointer: str, index: str) -> str:
+        return self._element(scope, "i64", pointer, index)
+
+    def following(self, integer: str) -> str:
+        return self._once(self.copy, ("following", integer), f"add i64 {integer}, 1")
+
+    def moved(self, scope: Scope, pointer: str, place: str, stride: str) -> str:
+        distance = self._once(scope, ("distance", place, stride), f"mul i64 {place}, {stride}")
+        return self._once(
+            scope,
+            ("moved", pointer, distance),
+            f"getelementptr double, ptr {pointer}, i64 {distance}",
         )
 
-    def _function(self, plus: str, minus: str, refused: str) -> str:
-        code = self._code
-        arguments = ", ".join(f"ptr noalias %{name}" for name in _ARGUMENTS)
-        lines = [
-            f"define void @{FUNCTION}({arguments}, i64 %first, i64 %last) {{",
-            "entry:",
-            *code.entry.lines,
-            "  br label %copy",
-            "copy:",
-            f"  %copy_index = phi i64 [ %first, %entry ], [ %next_copy, %{code.copy.block} ]",
-            *code.copy.lines,
-            *_store("plus", "double", plus),
-            *_store("minus", "double", minus),
-            *_store("refused", "i8", refused),
-            "  %next_copy = add i64 %copy_index, 1",
-            "  %more_copies = icmp slt i64 %next_copy, %last",
-            "  br i1 %more_copies, label %copy, label %done",
-            "done:",
-            "  ret void",
-            "}",
-            *code.declarations(),
-        ]
-        return "\n".join(lines) + "\n"
-
-    # -- expressions ------------------------------------------------------------------------------
-
-    def _evaluate(self, node: Expression, places: dict[Label, int]) -> Any:
-        """Print an expression for the given elements of the unrolled labels."""
-        scope = self._scope(node)
-        key = _key(node, places)
-        if key not in scope.known:
-            scope.known[key] = self._print(node, places, scope)
-        return scope.known[key]
-
-    def _scope(self, node: Expression) -> Scope:
-        for scope in reversed(self._code.stack):
-            if scope.label is not None and scope.label in node.labels:
-                return scope
-        return self._code.copy
-
-    def _print(self, node: Expression, places: dict[Label, int], scope: Scope) -> Any:
-        code = self._code
-        if node.op == STEP:
-            step = code.element(code.copy, "double", "%steps", "%copy_index")
-            return Value(Parity.ODD, *[code.splat(code.copy, step)] * 2)
-        if node.op == NUMBER:
-            return Value(Parity.EVEN, *[code.constant(node.payload)] * 2)
-        if node.op == LOAD:
-            return Value(Parity.EVEN, *[self._memory.load(node.payload, places, scope)] * 2)
-        if node.op in (SUM, ANY):
-            return self._reduced(node, places, scope)
-        operands = [self._evaluate(operand, places) for operand in node.operands]
-        if node.op == OR:
-            return code.emit(scope, f"or {code.mask} {operands[0]}, {operands[1]}")
-        if node.op == EXCEEDS:
-            return self._exceeds(scope, *operands)
-        return self._arithmetic(node, scope, operands)
-
-    def _arithmetic(self, node: Expression, scope: Scope, operands: list[Value]) -> Value:
-        plus = self._operation(node.op, scope, [operand.plus for operand in operands])
-        if node.parity is not Parity.MIXED:
-            return Value(node.parity, plus, plus)
-        names = [self._at_minus(scope, operand) for operand in operands]
-        return Value(node.parity, plus, self._operation(node.op, scope, names))
-
-    def _operation(self, op: str, scope: Scope, names: list[str]) -> str:
-        code = self._code
-        if op == SQRT:
-            call = f"call {code.number} @llvm.sqrt.{code.suffix}({code.number} {names[0]})"
-            return code.emit(scope, call)
-        return code.emit(scope, f"{op} {_FAST} {code.number} {names[0]}, {names[1]}")
-
-    def _at_minus(self, scope: Scope, value: Value) -> str:
-        """Return the value at −h; the negative of an odd one is printed once."""
-        if value.parity is not Parity.ODD:
-            return value.minus
-        key = ("negative", value.plus)
-        for outer in self._code.stack:
-            if key in outer.known:
-                return str(outer.known[key])
-        return self._code.once(scope, key, f"fneg {self._code.number} {value.plus}")
-
-    def _exceeds(self, scope: Scope, value: Value, bound: Value) -> str:
-        code = self._code
-        tests = []
-        for name in dict.fromkeys([value.plus, value.minus]):
-            size = code.emit(
-                scope, f"call {code.number} @llvm.fabs.{code.suffix}({code.number} {name})"
+    def load(self, scope: Scope, pointer: str, offset: int, lanes: bool) -> str:
+        if offset:
+            pointer = self._once(
+                scope,
+                ("offset", pointer, offset),
+                f"getelementptr double, ptr {pointer}, i64 {offset}",
             )
-            tests.append(code.emit(scope, f"fcmp ugt {code.number} {size}, {bound.plus}"))
-        if len(tests) == 1:
-            return tests[0]
-        return code.emit(scope, f"or {code.mask} {tests[0]}, {tests[1]}")
+        kind = self._number if lanes else "double"
+        value = self._emit(scope, f"load {kind}, ptr {pointer}, align 8")
+        return value if lanes else self._splat(scope, value)
 
-    # -- sums -------------------------------------------------------------------------------------
+    def weight(self, scope: Scope, place: str) -> str:
+        return self._element(scope, self._number, self.pointer("blocks", 2), place)
 
-    def _reduced(self, node: Expression, places: dict[Label, int], scope: Scope) -> Any:
-        """Print a sum, and with it those over the same label that do not need each other.
+    # -- loops and the whole ----------------------------------------------------------------------
 
-        What they share then stays in registers.
-        """
-        # One that is being printed further up is not begun again for company.
-        together = [
-            other
-            for other, level in self._schedule.level.items()
-            if other is node
-            or (
-                other.payload is node.payload
-                and level == self._schedule.level[node]
-                and other not in self._open
-            )
-        ]
-        opened = set(together) - self._open
-        self._open |= opened
-        if node.payload in self._schedule.loops:
-            self._loop(node.payload, together, scope)
-        else:
-            alike = [other for other in together if other.labels == node.labels]
-            self._unrolled(node.payload, alike, places, scope)
-        self._open -= opened
-        return scope.known[_key(node, places)]
+    def index(self) -> str:
+        return "%" + self.name("index")
 
-    def _unrolled(
-        self, label: Label, together: list[Expression], places: dict[Label, int], scope: Scope
-    ) -> None:
-        totals: dict[Expression, Any] = {}
-        for place in range(label.size):
-            for node in together:
-                value = self._evaluate(node.operands[0], {**places, label: place})
-                before = totals.get(node)
-                totals[node] = value if before is None else self._joined(scope, node, before, value)
-        for node, total in totals.items():
-            scope.known[_key(node, places)] = total
+    def running(self, summand: str, any: bool) -> Running:
+        return Running("%" + self.name("any" if any else "sum"), summand, any)
 
-    def _joined(self, scope: Scope, node: Expression, total: Any, value: Any) -> Any:
-        code = self._code
-        if node.op == ANY:
-            return code.emit(scope, f"or {code.mask} {total}, {value}")
-        plus = code.emit(scope, f"fadd {_FAST} {code.number} {total.plus}, {value.plus}")
-        if node.parity is not Parity.MIXED:
-            return Value(node.parity, plus, plus)
-        minus = code.emit(scope, f"fadd {_FAST} {code.number} {total.minus}, {value.minus}")
-        return Value(node.parity, plus, minus)
-
-    def _loop(self, label: Label, together: list[Expression], scope: Scope) -> None:
-        code, outside = self._code, self._code.stack
-        code.stack = outside[: outside.index(scope) + 1]
-        body = Scope(label, code.name("loop"), (*scope.nest, label))
-        header, index = body.block, "%" + code.name("index")
-        sums = [node for node in together if self._scope(node) is scope]
-        code.stack.append(body)
-        body.known["place"] = self._place(label, index, body)
-        summands = [
-            (node, places, self._summands(node, places, body))
-            for node in sums
-            for places in _instances(node, self._schedule.loops)
-        ]
-        code.stack = outside
-        self._stitch(scope, body, header, index, summands)
-
-    def _place(self, label: Label, index: str, body: Scope) -> str:
-        """Return what an iteration stands for: an element, or a block of samples."""
-        if label is self._schedule.vector and self._zeros.skipping is not None:
-            return self._code.element(body, "i64", self._memory.table("blocks", 1), index)
-        return index
-
-    def _summands(self, node: Expression, places: dict[Label, int], body: Scope) -> list[Summand]:
-        """Print what one iteration adds."""
-        code = self._code
-        value = self._evaluate(node.operands[0], places)
-        if node.op == ANY:
-            return [("%" + code.name("any"), value)]
-        names = [value.plus] if node.parity is not Parity.MIXED else [value.plus, value.minus]
-        if node.payload is self._schedule.vector and not self._zeros.vanishes(node):
-            weight = self._weight(body)
-            names = [code.emit(body, f"fmul {code.number} {name}, {weight}") for name in names]
-        return [("%" + code.name("sum"), name) for name in names]
-
-    def _stitch(
-        self,
-        scope: Scope,
-        body: Scope,
-        header: str,
-        index: str,
-        summands: list[tuple[Expression, dict[Label, int], list[Summand]]],
-    ) -> None:
-        """Put the loop where its scope has come to, and bind the sums there."""
-        code, after, done = self._code, "%" + _code_name(index, "next"), _code_name(index, "done")
-        skips = body.label is self._schedule.vector and self._zeros.skipping is not None
-        first, last = self._range(body.label, skips)
-        some = code.emit(scope, f"icmp slt i64 {first}, {last}")
+    def loop(
+        self, scope: Scope, body: Scope, index: str, span: tuple[str, str], sums: list[Running]
+    ) -> list[str]:
+        first, last = span
+        header, done, after = body.header, f"{index[1:]}.done", f"{index}.next"
+        some = self._emit(scope, f"icmp slt i64 {first}, {last}")
         before = scope.block
         phis = [f"  {index} = phi i64 [ {first}, %{before} ], [ {after}, %{body.block} ]"]
-        updates, ends = [], []
-        results: list[tuple[Expression, dict[Label, int], list[str]]] = []
-        for node, places, pairs in summands:
-            kind = code.mask if node.op == ANY else code.number
-            add, zero = ("or" if node.op == ANY else "fadd"), code.zero(kind)
-            names = []
-            for so_far, summand in pairs:
-                total, end = f"{so_far}.next", f"{so_far}.end"
-                phis.append(
-                    f"  {so_far} = phi {kind} [ {zero}, %{before} ], [ {total}, %{body.block} ]"
-                )
-                updates.append(f"  {total} = {add} {kind} {so_far}, {summand}")
-                ends.append(
-                    f"  {end} = phi {kind} [ {zero}, %{before} ], [ {total}, %{body.block} ]"
-                )
-                names.append(end)
-            results.append((node, places, names))
-        code.counts[body.nest] += len(updates) + 2
+        updates, ends, names = [], [], []
+        for running in sums:
+            kind = self._mask if running.any else self._number
+            zero = {"double": "0.0", "i1": "false"}.get(kind, "zeroinitializer")
+            total, end = f"{running.so_far}.next", f"{running.so_far}.end"
+            either_way = f"phi {kind} [ {zero}, %{before} ], [ {total}, %{body.block} ]"
+            add = "or" if running.any else "fadd"
+            phis.append(f"  {running.so_far} = {either_way}")
+            updates.append(f"  {total} = {add} {kind} {running.so_far}, {running.summand}")
+            ends.append(f"  {end} = {either_way}")
+            names.append(end)
         scope.lines += [
             # A copy may have no sample to look at.
             f"  br i1 {some}, label %{header}, label %{done}",
@@ -319,39 +150,88 @@ class _Printer:
             *ends,
         ]
         scope.block = done
-        for node, places, names in results:
-            scope.known[_key(node, places)] = self._ended(scope, node, names)
+        return names
 
-    def _ended(self, scope: Scope, node: Expression, names: list[str]) -> Any:
-        """Return a sum after its loop: of all lanes, if it ran along the vector."""
-        if node.payload is self._schedule.vector:
-            across = self._code.anywhere if node.op == ANY else self._code.across
-            names = [across(scope, name) for name in names]
-        return names[0] if node.op == ANY else Value(node.parity, names[0], names[-1])
+    def function(self, plus: str, minus: str, refused: str, odd: bool) -> str:
+        plus = self._lane(self._number, plus)
+        # J(θ) − J(θ−h) is the negative of the change at −h.
+        minus = self._lane(self._number, minus)
+        if not odd:
+            minus = self._emit(self.copy, f"fneg double {minus}")
+        flag = self._emit(self.copy, f"zext i1 {self._lane(self._mask, refused)} to i8")
+        arguments = ", ".join(f"ptr noalias %{name}" for name in ARGUMENTS)
+        lines = [
+            f"define void @{FUNCTION}({arguments}, i64 %first, i64 %last) {{",
+            "entry:",
+            *self.entry.lines,
+            "  br label %copy",
+            "copy:",
+            f"  %copy_index = phi i64 [ %first, %entry ], [ %next_copy, %{self.copy.block} ]",
+            *self.copy.lines,
+            *_store("plus", "double", plus),
+            *_store("minus", "double", minus),
+            *_store("refused", "i8", flag),
+            "  %next_copy = add i64 %copy_index, 1",
+            "  %more_copies = icmp slt i64 %next_copy, %last",
+            "  br i1 %more_copies, label %copy, label %done",
+            "done:",
+            "  ret void",
+            "}",
+            *self._declarations(),
+        ]
+        return "\n".join(lines) + "\n"
 
-    def _range(self, label: Label | None, skips: bool) -> tuple[str, str]:
-        assert label is not None
-        if not skips:
-            return "0", self._memory.length(label)
-        assert self._zeros.skipping is not None
-        code, starts = self._code, self._memory.table("blocks", 0)
-        position = self._memory.position(self._zeros.skipping.pins[0])
-        following = code.once(code.copy, "following", f"add i64 {position}, 1")
-        return (
-            code.element(code.copy, "i64", starts, position),
-            code.element(code.copy, "i64", starts, following),
+    # -- lines ------------------------------------------------------------------------------------
+
+    def _emit(self, scope: Scope, code: str) -> str:
+        """Add a line that computes something; return its name."""
+        name = "%" + self.name("v")
+        scope.lines.append(f"  {name} = {code}")
+        self.count(scope)
+        return name
+
+    def _once(self, scope: Scope, key: object, code: str) -> str:
+        return self.once(scope, key, lambda: self._emit(scope, code))
+
+    def _element(self, scope: Scope, kind: str, pointer: str, index: str | int) -> str:
+        """Load one element of an array of numbers, integers or pointers."""
+        at = self._once(
+            scope, ("at", pointer, index), f"getelementptr {kind}, ptr {pointer}, i64 {index}"
+        )
+        return self._once(scope, ("loaded", kind, at), f"load {kind}, ptr {at}, align 8")
+
+    def _splat(self, scope: Scope, name: str, kind: str = "double") -> str:
+        """Fill a vector with one number."""
+        if not self.vectorised:
+            return name
+        vector = f"<{WIDTH} x {kind}>"
+        one = self._once(
+            scope, ("one", name), f"insertelement {vector} poison, {kind} {name}, i32 0"
+        )
+        return self._once(
+            scope,
+            ("splat", name),
+            f"shufflevector {vector} {one}, {vector} poison, <{WIDTH} x i32> zeroinitializer",
         )
 
-    def _weight(self, body: Scope) -> str:
-        """Return 1 for samples, 0 past the last one."""
-        self._weighted = True
-        code = self._code
-        return code.element(body, code.number, self._memory.table("blocks", 2), body.known["place"])
+    def _lane(self, kind: str, name: str) -> str:
+        """Return one number of a vector whose lanes are all alike."""
+        if not self.vectorised:
+            return name
+        return self._emit(self.copy, f"extractelement {kind} {name}, i32 0")
 
-
-def _code_name(index: str, what: str) -> str:
-    """Return a name that goes with a loop's index."""
-    return f"{index[1:]}.{what}"
+    def _declarations(self) -> list[str]:
+        """Return the declarations of LLVM's own functions."""
+        lines = [
+            f"declare {self._number} @llvm.{name}.{self._suffix}({self._number})"
+            for name in ("fabs", "sqrt")
+        ]
+        if self.vectorised:
+            lines += [
+                f"declare double @llvm.vector.reduce.fadd.{self._suffix}(double, {self._number})",
+                f"declare i1 @llvm.vector.reduce.or.v{WIDTH}i1({self._mask})",
+            ]
+        return lines
 
 
 def _store(array: str, kind: str, value: str) -> list[str]:
@@ -359,16 +239,3 @@ def _store(array: str, kind: str, value: str) -> list[str]:
         f"  %{array}_at = getelementptr {kind}, ptr %{array}, i64 %copy_index",
         f"  store {kind} {value}, ptr %{array}_at",
     ]
-
-
-def _key(node: Expression, places: dict[Label, int]) -> tuple[int, tuple[tuple[int, int], ...]]:
-    mine = [(label.number, place) for label, place in places.items() if label in node.labels]
-    return node.number, tuple(sorted(mine))
-
-
-def _instances(node: Expression, loops: frozenset[Label]) -> list[dict[Label, int]]:
-    """Return every choice of the unrolled labels of a sum."""
-    choices: list[dict[Label, int]] = [{}]
-    for label in sorted(node.labels - loops, key=lambda label: label.number):
-        choices = [{**choice, label: place} for choice in choices for place in range(label.size)]
-    return choices

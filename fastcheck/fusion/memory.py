@@ -49,18 +49,8 @@ class Memory:
         for outer in self._code.stack:
             if outer.label is not None and outer.label in hoisted.labels:
                 stride = self._stride(layout, outer.label)
-                place = outer.known["place"]
-                pointer = self._moved(outer, pointer, place, stride)
-        offset = layout.offset(places)
-        if offset:
-            pointer = self._code.once(
-                scope,
-                ("offset", pointer, offset),
-                f"getelementptr double, ptr {pointer}, i64 {offset}",
-            )
-        kind = self._code.number if layout.vectorised else "double"
-        value = self._code.emit(scope, f"load {kind}, ptr {pointer}, align 8")
-        return value if layout.vectorised else self._code.splat(scope, value)
+                pointer = self._code.moved(outer, pointer, str(outer.known["place"]), stride)
+        return self._code.load(scope, pointer, layout.offset(places), layout.vectorised)
 
     def layout(self, hoisted: Hoisted) -> Layout:
         """Return the layout of a constant, making room for it in the table of arrays."""
@@ -71,37 +61,25 @@ class Memory:
             self.layouts[hoisted] = layout
         return self.layouts[hoisted]
 
-    def table(self, name: str, number: int) -> str:
-        """Return a pointer from one of the tables of pointers."""
-        return self._code.element(self._code.entry, "ptr", f"%{name}", number)
+    def blocks(self, number: int) -> str:
+        """Return one of the lists of blocks: where each one starts (0), or the blocks (1)."""
+        return self._code.pointer("blocks", number, integers=True)
 
     def position(self, pin: Pin) -> str:
         """Return where the copy is perturbed along a pin."""
-        number = self.pins.setdefault(pin, len(self.pins))
-        return self._code.element(
-            self._code.copy, "i64", self.table("positions", number), "%copy_index"
-        )
+        return self._code.position(self.pins.setdefault(pin, len(self.pins)))
 
     def length(self, label: Label) -> str:
         """Return how many iterations a loop has."""
-        number = self.loops.setdefault(label, len(self.loops))
-        return self._code.element(self._code.entry, "i64", "%lengths", number)
+        return self._code.length(self.loops.setdefault(label, len(self.loops)))
 
     def _base(self, layout: Layout) -> str:
         """Return the pointer to what a copy needs of an array."""
-        pointer = self.table("arrays", list(self.layouts).index(layout.hoisted))
+        pointer = self._code.pointer("arrays", list(self.layouts).index(layout.hoisted))
         for pin in layout.pins:
             stride = self._stride(layout, pin)
-            pointer = self._moved(self._code.copy, pointer, self.position(pin), stride)
+            pointer = self._code.moved(self._code.copy, pointer, self.position(pin), stride)
         return pointer
-
-    def _moved(self, scope: Scope, pointer: str, place: str, stride: str) -> str:
-        distance = self._code.once(scope, ("distance", place, stride), f"mul i64 {place}, {stride}")
-        return self._code.once(
-            scope,
-            ("moved", pointer, distance),
-            f"getelementptr double, ptr {pointer}, i64 {distance}",
-        )
 
     def _stride(self, layout: Layout, dim: Label | Pin) -> str:
         """Return by how many elements one step along a pin or a loop moves on."""
@@ -109,4 +87,4 @@ class Memory:
         if isinstance(dim, Label) and place == len(strided(layout)) - 1:
             return str(layout.inner)
         number = list(self.layouts).index(layout.hoisted)
-        return self._code.element(self._code.entry, "i64", "%strides", MOST_DIMS * number + place)
+        return self._code.stride(MOST_DIMS * number + place)

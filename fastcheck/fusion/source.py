@@ -22,8 +22,8 @@ class Source:
     Attributes
     ----------
     text : str
-        The function in LLVM's language. It depends neither on names nor on the lengths of loops, so
-        that networks of one kind share their kernels.
+        The function in the language of its device. It depends neither on names nor on the lengths
+        of loops, so that networks of one kind share their kernels.
     schedule : Schedule
     layouts : tuple of Layout
         Its arrays, in order.
@@ -137,10 +137,10 @@ _printed: dict[Hashable, Template] = {}
 _MOST_PRINTED = 256
 
 
-def printed(schedule: Schedule, print_it: Callable[[Parts], Template]) -> Source:
+def printed(schedule: Schedule, language: str, print_it: Callable[[Parts], Template]) -> Source:
     """Return the source of a program, printing it if none of its structure has been."""
     parts = Parts(schedule)
-    structure = parts.structure()
+    structure = (language, parts.structure())
     template = _printed.get(structure)
     if template is None:
         if len(_printed) >= _MOST_PRINTED:
