@@ -185,12 +185,18 @@ class Code(ABC):
 
     @abstractmethod
     def loop(
-        self, scope: Scope, body: Scope, index: str, span: tuple[str, str], sums: list[Running]
+        self,
+        scope: Scope,
+        body: Scope,
+        index: str,
+        span: tuple[str, str],
+        sums: list[Running],
+        spread: bool,
     ) -> list[str]:
         """Put a loop where its scope has come to; return the names of the sums after it.
 
-        It may have no iteration at all. Where samples are spread over threads, the sums of a loop
-        over them are each thread's own.
+        It may have no iteration at all. `spread` says that it is over blocks of samples: threads
+        may share them, and each has sums of its own then, until `total` or `anywhere`.
         """
 
     @abstractmethod

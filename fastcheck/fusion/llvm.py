@@ -118,7 +118,13 @@ class LlvmCode(Code):
         return Running("%" + self.name("any" if any else "sum"), summand, any)
 
     def loop(
-        self, scope: Scope, body: Scope, index: str, span: tuple[str, str], sums: list[Running]
+        self,
+        scope: Scope,
+        body: Scope,
+        index: str,
+        span: tuple[str, str],
+        sums: list[Running],
+        spread: bool,
     ) -> list[str]:
         first, last = span
         header, done, after = body.header, f"{index[1:]}.done", f"{index}.next"

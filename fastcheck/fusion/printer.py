@@ -200,10 +200,10 @@ class _Printer:
             for places in _instances(node, self._schedule.loops)
         ]
         code.stack = outside
-        span = self._span(label)
+        span, spread = self._span(label), label is self._schedule.vector
         running = [each for _, _, several in summands for each in several]
         code.counts[body.nest] += len(running) + 2
-        ends = iter(code.loop(scope, body, index, span, running))
+        ends = iter(code.loop(scope, body, index, span, running, spread))
         for node, places, several in summands:
             names = [next(ends) for _ in several]
             scope.known[_key(node, places)] = self._ended(scope, node, names)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastcheck.engines.fused import FusedEngine
-from fastcheck.fusion import kernel as kernels
+from fastcheck.fusion import blockwise as kernels
 
 RNG = np.random.default_rng(12)
 SAMPLES, INPUTS, HIDDEN, CLASSES = 40, 6, 4, 3
