@@ -19,33 +19,47 @@ def gpu_device(number: int) -> Device:
     """Return a CUDA device that `gpu_status` has found.
 
     Everything runs on a stream that belongs to fastcheck, so that work of the user's own that is
-    under way on other streams is neither waited for nor held up.
+    under way on other streams is neither waited for nor held up; and its memory is of a pool of
+    its own, so that giving that back leaves the user's pool as it is.
     """
     cupy = importlib.import_module("cupy")
     device = cupy.cuda.Device(number)
+    pool = cupy.cuda.MemoryPool()
+    out_of_memory = cupy.cuda.memory.OutOfMemoryError
     with device:
         stream = cupy.cuda.Stream(non_blocking=True)
 
+    def allocate(size: int) -> Any:
+        try:
+            return pool.malloc(size)
+        except out_of_memory:
+            # The user's pool may keep blocks that nobody uses.
+            cupy.get_default_memory_pool().free_all_blocks()
+            return pool.malloc(size)
+
     @contextmanager
     def active() -> Iterator[None]:
-        with device, stream:
+        with device, stream, cupy.cuda.using_allocator(allocate):
             yield
 
     def free_memory() -> int:
         with device:
             free, _ = cupy.cuda.runtime.memGetInfo()
-            pool = cupy.get_default_memory_pool()
             return int(free) + int(pool.free_bytes())
 
     def release() -> None:
         with device:
-            cupy.get_default_memory_pool().free_all_blocks()
+            pool.free_all_blocks()
 
     def to_host(array: Any) -> NDArray[Any]:
-        return array.get() if isinstance(array, cupy.ndarray) else np.asarray(array)
+        if not isinstance(array, cupy.ndarray):
+            return np.asarray(array)
+        with active():  # after whatever this stream still has to do with it
+            return np.asarray(array.get())
 
     def asarray(array: Any) -> Any:
-        return cupy.asarray(array)
+        with active():
+            return cupy.asarray(array)
 
     return Device(
         name=f"gpu:{number}",
@@ -55,6 +69,6 @@ def gpu_device(number: int) -> Device:
         to_host=to_host,
         active=active,
         release=release,
-        out_of_memory=(cupy.cuda.memory.OutOfMemoryError, MemoryError),
+        out_of_memory=(out_of_memory, MemoryError),
         number=number,
     )

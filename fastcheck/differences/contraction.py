@@ -66,7 +66,7 @@ def _with_constant(
     """Contract a difference with an operand that no copy changes."""
     bases = context.bases
     pins = {labels[axis]: pin for axis, pin in delta.pins.items()}
-    value = bases.value(other)
+    value = bases.real(other)
     constant = _at_pins(bases, value, other_labels, pins)
     moving = _unpinned(delta, labels)
     sizes = dict(zip(labels, shape, strict=True)) | dict(

@@ -10,8 +10,11 @@ So one perturbed weight per copy costs B numbers, not B matrices.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 Array = Any  # an array of the namespace in use: NumPy's or CuPy's
 Shape = tuple[int, ...]
@@ -21,17 +24,27 @@ Shape = tuple[int, ...]
 class Pin:
     """The position along one axis in which each copy differs.
 
-    `single` is that position when it is the same for all copies, which saves the gathers.
+    `index` stays on the host, where questions about it cost nothing; `on` takes it to the device,
+    once. `single` is the position when it is the same for all copies, which saves the gathers.
     """
 
-    index: Array
+    index: NDArray[np.int64]
     single: int | None = None
+    _moved: list[Array] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
-    def of(cls, index: Array) -> Pin:
+    def of(cls, index: NDArray[np.int64]) -> Pin:
         """Pin at `index`, (B,) integers."""
         first = int(index[0])
         return cls(index, first if bool((index == first).all()) else None)
+
+    def on(self, xp: Any) -> Array:
+        """Return `index` as an array of the namespace."""
+        if xp is np:
+            return self.index
+        if not self._moved:
+            self._moved.append(xp.asarray(self.index))
+        return self._moved[0]
 
     def same_as(self, other: Pin) -> bool:
         """Whether both pin every copy at the same position."""
@@ -75,9 +88,8 @@ def unpin(xp: Any, delta: Delta, shape: Shape, axes: Any = None) -> Delta:
             full[(slice(None),) * (axis + 1) + (slice(pin.single, pin.single + 1),)] = values
         else:
             copies = xp.arange(values.shape[0])
-            xp.moveaxis(full, axis + 1, 1)[copies, pin.index] = xp.moveaxis(values, axis + 1, 1)[
-                :, 0
-            ]
+            moved = xp.moveaxis(values, axis + 1, 1)[:, 0]
+            xp.moveaxis(full, axis + 1, 1)[copies, pin.on(xp)] = moved
         values = full
     return Delta(values, pins)
 

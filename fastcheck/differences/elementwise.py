@@ -27,16 +27,26 @@ class Site:
         self.context = context
         self.xp = context.xp
         self.node = node
+        # Integers mix with float32 to float64; masks and what is counted stay what they are.
+        self._counts = node.primitive.discrete
         self.differences: list[Any] = differences
         self.pins = pins
 
     def ufunc(self, ufunc: Callable[..., Array], *operands: Array) -> Array:
-        """Apply a float64 ufunc of the namespace, its result in pooled memory."""
+        """Apply a floating-point ufunc of the namespace, its result in pooled memory."""
         return self.context.ufunc(ufunc, *operands)
 
     def base(self, operand: int) -> Array:
         """Return the operand's base value where the copies differ."""
-        return self.hoisted(("operand", operand), lambda *bases: bases[operand])
+        node = self.node.operands[operand]
+        kind, bases = node.value.dtype.kind, self.context.bases
+        as_float = kind in "iu" and not self._counts
+        value = bases.real(node) if as_float else bases.value(node)
+        lead = (1,) * (self.node.ndim - value.ndim)
+        if lead:
+            key = (node, "aligned", len(lead), as_float)
+            value = bases.kept(key, lambda: value.reshape(lead + value.shape))
+        return bases.gather(value, self.pins)
 
     def result(self) -> Array:
         """Return the node's own base value where the copies differ."""
@@ -44,11 +54,14 @@ class Site:
         return bases.gather(bases.value(self.node), self.pins)
 
     def hoisted(self, key: tuple[Any, ...], make: Callable[..., Array]) -> Array:
-        """Return `make(*operands' base values)`, computed once and taken where copies differ."""
+        """Return `make(*operands' base values)`, taken where copies differ.
+
+        It is computed once, on the host: by NumPy, in float64, and moved to the device.
+        """
         bases, ndim = self.context.bases, self.node.ndim
 
         def aligned() -> Array:
-            made = make(*[bases.value(operand) for operand in self.node.operands])
+            made = np.asarray(make(*[bases.exact(operand) for operand in self.node.operands]))
             return made.reshape((1,) * (ndim - made.ndim) + made.shape)
 
         return bases.gather(bases.derived((self.node, *key), aligned), self.pins)
@@ -67,7 +80,7 @@ def elementwise_rule(formula: Formula) -> Callable[[Context, Node, Deltas], Delt
         ]
         differences, pins = unify(context.xp, aligned, node.shape)
         values = formula(Site(context, node, differences, pins))
-        return None if values is None else Delta(values, pins)
+        return None if values is None else Delta(context.floats(values), pins)
 
     return apply
 
@@ -159,7 +172,7 @@ def _square(site: Site) -> Array:
 @formula(np.power, np.float_power)
 def _power(site: Site) -> Array:
     dp = site.differences[1]
-    exponent = site.context.bases.value(site.node.operands[1])
+    exponent = site.node.operands[1].value
     if dp is None and exponent.size == 1 and float(exponent.reshape(())) in (2.0, 3.0, 4.0):
         return _small_power(site, int(exponent.reshape(())))
     return _general_power(site)
@@ -186,5 +199,7 @@ def _general_power(site: Site) -> Array:
         if site.differences[1] is not None:
             growth = growth + dp * xp.log(b)
         smooth = site.result() * xp.expm1(growth)
-        usable = xp.abs(dx) * 2 < xp.abs(b)
-    return xp.where(usable & xp.isfinite(smooth), smooth, plain)
+        usable = xp.isfinite(smooth)
+        if site.differences[0] is not None:
+            usable &= abs(dx) * 2 < abs(b)
+    return xp.where(usable, smooth, plain)

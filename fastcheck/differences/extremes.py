@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, along, unpin
 from fastcheck.differences.reductions import Axes, drop
@@ -56,7 +58,7 @@ class _Frame:
         operand: Node,
         axis: int,
         sign: float,
-        arrange: Callable[[Array], Array] | None = None,
+        arrange: Callable[[Array], Array] = lambda value: value,
         key: Any = None,
     ) -> None:
         self._context = context
@@ -65,28 +67,12 @@ class _Frame:
         bases = context.bases
         name = (operand, axis, sign, key)
 
-        def base() -> Array:
-            value = bases.value(operand)
-            return sign * (value if arrange is None else arrange(value))
+        def whole() -> Array:
+            return sign * arrange(bases.exact(operand))
 
-        whole = bases.derived((*name, "signed"), base)
-        self._gap = bases.derived(
-            (*name, "gap"), lambda: whole - whole.max(axis=axis, keepdims=True)
-        )
-        self._winner = bases.derived(
-            (*name, "winner"), lambda: context.xp.expand_dims(whole.argmax(axis=axis), axis)
-        )
-        self._margin = bases.derived((*name, "margin"), self._closest_call)
-
-    def _closest_call(self) -> float:
-        """Return how far behind the best of the others is, where it is closest."""
-        xp, gap = self._context.xp, self._gap
-        others = xp.where(self._is_winner(), -xp.inf, gap)
-        return float(-others.max()) if others.size else float("inf")
-
-    def _is_winner(self) -> Array:
-        places = self._context.xp.arange(self._gap.shape[self._axis])
-        return places.reshape([-1] + [1] * (self._gap.ndim - 1 - self._axis)) == self._winner
+        self._gap = bases.derived((*name, "gap"), lambda: _gap(whole(), axis))
+        self._winner = bases.derived((*name, "winner"), lambda: _winner(whole(), axis))
+        self._margin = bases.derived((*name, "margin"), lambda: _closest_call(whole(), axis))
 
     def change(self, values: Array, pins: Pins) -> Array:
         """Return the change of the extreme, the reduced axis kept with size 1."""
@@ -95,7 +81,7 @@ class _Frame:
             return values
         winner = context.bases.gather(self._winner, pins)
         smooth = along(xp, values, winner, axis)
-        if bool(values.max() - values.min() < self._margin):
+        if context.asks(values) and bool(values.max() - values.min() < self._margin):
             return smooth  # nobody can catch up
         gap = context.bases.gather(self._gap, pins)
         if self._sign > 0:
@@ -106,6 +92,28 @@ class _Frame:
         return change
 
 
+def _gap(value: Array, axis: int) -> Array:
+    """Return how far each element lies behind the largest along the axis: at most zero."""
+    return value - value.max(axis=axis, keepdims=True)
+
+
+def _winner(value: Array, axis: int) -> Array:
+    """Return where the largest element along the axis is, the first of equals."""
+    return np.expand_dims(value.argmax(axis=axis), axis)
+
+
+def _wins(value: Array, axis: int) -> Array:
+    """Return where the winners are, as a mask."""
+    places = np.arange(value.shape[axis]).reshape([-1] + [1] * (value.ndim - 1 - axis))
+    return places == _winner(value, axis)
+
+
+def _closest_call(value: Array, axis: int) -> float:
+    """Return how far behind the best of the others is, where it is closest."""
+    others = np.where(_wins(value, axis), -np.inf, _gap(value, axis))
+    return float(-others.max()) if others.size else float("inf")
+
+
 def _over_several(context: Context, node: Node, delta: Delta, sign: float) -> Delta:
     """Put the reduced axes last, as one, and reduce that."""
     xp, operand, axes = context.xp, node.operands[0], node.params["axes"]
@@ -114,7 +122,7 @@ def _over_several(context: Context, node: Node, delta: Delta, sign: float) -> De
     kept = len(shape) - len(axes)
 
     def arrange(value: Array) -> Array:
-        value = xp.transpose(value, order)
+        value = np.transpose(value, order)
         return value.reshape((*value.shape[:kept], -1))
 
     frame = _Frame(context, operand, kept, sign, arrange, axes)
@@ -146,15 +154,12 @@ def _pinned_extreme(context: Context, node: Node, delta: Delta, sign: float) -> 
     axis = axes[0]
 
     def behind() -> Array:
-        value = sign * bases.value(operand)
-        return value - value.max(axis=axis, keepdims=True)
+        return _gap(sign * bases.exact(operand), axis)
 
     def best_other() -> Array:
         gap = behind()
-        second = xp.take(xp.sort(gap, axis=axis), xp.asarray([-2]), axis=axis)
-        places = xp.arange(gap.shape[axis]).reshape([-1] + [1] * (gap.ndim - 1 - axis))
-        wins = places == xp.expand_dims(gap.argmax(axis=axis), axis)
-        return xp.where(wins, second, 0.0)
+        second = np.take(np.sort(gap, axis=axis), [-2], axis=axis)
+        return np.where(_wins(gap, axis), second, 0.0)
 
     own = bases.gather(bases.derived((operand, "behind", axis, sign), behind), delta.pins)
     other = bases.gather(bases.derived((operand, "other", axis, sign), best_other), delta.pins)

@@ -2,101 +2,19 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pin, Pins, spread, unpin
+from fastcheck.differences.index_form import Normal, normal_form
 from fastcheck.differences.rules import Deltas, rule
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import ACCUMULATE_AT, DIAGONAL, INDEX, WRITE
 
 Shape = tuple[int, ...]
-
-
-_GAP = "gap"
-"""Where an ellipsis was."""
-
-
-@dataclass(frozen=True)
-class Normal:
-    """An index in normal form: one entry an axis of the array, and where each result axis is from.
-
-    `basic` maps an axis to an int or slice; `advanced` maps an axis to an integer array (all of one
-    broadcast shape). `result` lists the result's axes: an axis number, "new", or "advanced" (which
-    stands for as many axes as the index arrays have).
-    """
-
-    basic: dict[int, int | slice]
-    advanced: dict[int, Array]
-    result: tuple[int | str, ...]
-
-
-def normal_form(index: Any, ndim: int) -> Normal:
-    """Bring a NumPy index into normal form."""
-    parts = _expanded(index if isinstance(index, tuple) else (index,), ndim)
-    basic: dict[int, int | slice] = {}
-    advanced: dict[int, Any] = {}
-    result: list[int | str] = []
-    places: list[int] = []  # positions in the index of advanced entries (ints count among them)
-    has_arrays = any(isinstance(part, np.ndarray) for part in parts)
-    axis = 0
-    for place, part in enumerate(parts):
-        if part is _GAP:
-            continue
-        if part is None:
-            result.append("new")
-            continue
-        if isinstance(part, slice):
-            basic[axis] = part
-            result.append(axis)
-        elif has_arrays:
-            advanced[axis] = np.asarray(part)
-            if not places:
-                result.append("advanced")
-            places.append(place)
-        else:
-            basic[axis] = operator.index(part)
-        axis += 1
-    if places and places[-1] - places[0] != len(places) - 1:
-        # Index arrays apart from each other: NumPy puts their axes first.
-        result.remove("advanced")
-        result.insert(0, "advanced")
-    if advanced:
-        shape = np.broadcast_shapes(*[array.shape for array in advanced.values()])
-        advanced = {one: np.broadcast_to(array, shape) for one, array in advanced.items()}
-    return Normal(basic, advanced, tuple(result))
-
-
-def _expanded(index: tuple[Any, ...], ndim: int) -> list[Any]:
-    """Replace masks by positions and the ellipsis by slices; fill up with slices."""
-    parts: list[Any] = []
-    for part in index:
-        if isinstance(part, (np.ndarray, list, bool, np.bool_)):
-            array = np.asarray(part)
-            if array.dtype == bool:
-                parts += list(array.nonzero()) if array.ndim else [_flag(array)]
-            elif array.ndim == 0:
-                parts.append(int(array) if isinstance(part, np.generic) else array)
-            else:
-                parts.append(array)
-        else:
-            parts.append(part)
-    used = sum(part is not None and part is not Ellipsis for part in parts)
-    rest = [slice(None)] * (ndim - used)
-    for place, part in enumerate(parts):
-        if part is Ellipsis:
-            # Index arrays on its two sides stand apart even where it stands for no axis.
-            return [*parts[:place], _GAP, *rest, *parts[place + 1 :]]
-    return parts + rest
-
-
-def _flag(array: Array) -> Any:
-    raise TypeError(f"an index of a single {bool(array)} should have been refused by the trace")
 
 
 @rule(INDEX, DIAGONAL)
@@ -110,7 +28,8 @@ def _index(context: Context, node: Node, deltas: Deltas) -> Delta | None:
         return None
     values, pins = picked
     if form.advanced:
-        return _pick_advanced(context.xp, values, pins, shape, form)
+        arrays = _arrays(context, node, shape)
+        return _pick_advanced(context, arrays, values, pins, shape, form)
     return _placed(values, pins, form)
 
 
@@ -118,6 +37,16 @@ def _form(context: Context, node: Node, ndim: int) -> Normal:
     form = context.bases.derived((node, "form"), lambda: normal_form(node.params["index"], ndim))
     assert isinstance(form, Normal)
     return form
+
+
+def _arrays(context: Context, node: Node, shape: Shape) -> dict[int, Array]:
+    """Return the node's index arrays on the device, by axis: positions from 0 on."""
+    form, bases = _form(context, node, len(shape)), context.bases
+
+    def positive(axis: int) -> Array:
+        return bases.derived((node, "positions", axis), lambda: form.advanced[axis] % shape[axis])
+
+    return {axis: positive(axis) for axis in form.advanced}
 
 
 def _pick_basic(xp: Any, delta: Delta, shape: Shape, form: Normal) -> tuple[Array, Pins] | None:
@@ -142,12 +71,12 @@ def _pick_basic(xp: Any, delta: Delta, shape: Shape, form: Normal) -> tuple[Arra
     if inside is not None and not bool(inside.all()):
         if not bool(inside.any()):
             return None
-        values = values * inside.reshape((copies,) + (1,) * len(shape))
+        values = values * xp.asarray(inside).reshape((copies,) + (1,) * len(shape))
     return values, pins
 
 
 def _pin_inside(pin: Pin, part: int | slice, size: int) -> tuple[Array, Pin | None]:
-    """Return which copies an int or slice catches, and the pin along the sliced axis."""
+    """Return which copies an int or slice catches (on the host), and the pin of the sliced axis."""
     if isinstance(part, int):
         return pin.index == part % size, None
     span = range(*part.indices(size))
@@ -175,16 +104,22 @@ def _placed(values: Array, pins: Pins, form: Normal) -> Delta:
     return Delta(values.reshape(dims), out_pins)
 
 
-def _pick_advanced(xp: Any, values: Array, pins: Pins, shape: Shape, form: Normal) -> Delta | None:
+def _pick_advanced(
+    context: Context,
+    arrays: dict[int, Array],
+    values: Array,
+    pins: Pins,
+    shape: Shape,
+    form: Normal,
+) -> Delta | None:
     """Pick by index arrays: where an indexed axis is pinned, the copies' positions must match."""
-    copies = values.shape[0]
-    arrays = {axis: xp.asarray(array) % shape[axis] for axis, array in form.advanced.items()}
+    xp, copies = context.xp, values.shape[0]
     spots = next(iter(arrays.values())).shape
     match: Any = None
     for axis in [axis for axis in arrays if axis in pins]:
-        pin = pins.pop(axis).index.reshape((copies,) + (1,) * len(spots))
+        pin = pins.pop(axis).on(xp).reshape((copies,) + (1,) * len(spots))
         match = arrays[axis][None] == pin if match is None else match & (arrays[axis][None] == pin)
-    if match is not None and not bool(match.any()):
+    if match is not None and not context.any(match):
         return None
     # Indexed axes of size 1 (pinned, or the same all along) have their one element picked.
     picks = {
@@ -235,8 +170,40 @@ def _write(context: Context, node: Node, deltas: Deltas) -> Delta:
     if value is None:
         view[index] = 0.0
     else:
-        view[index] = arrange(unpin(context.xp, value, node.operands[1].shape).values)
+        change = arrange(unpin(context.xp, value, node.operands[1].shape).values)
+        index, change = _last_writes(context, node, index, change)
+        view[index] = change
     return Delta(out, {})
+
+
+def _last_writes(
+    context: Context, node: Node, index: tuple[Any, ...], change: Array
+) -> tuple[tuple[Any, ...], Array]:
+    """Leave one write a place, the last one, as NumPy does; a GPU has no order of writes."""
+    form = _form(context, node, node.ndim)
+    if not form.advanced:
+        return index, change
+    last = context.bases.derived((node, "last writes"), lambda: _last_of_equals(form, node.shape))
+    if last is False:
+        return index, change
+    count, spots = len(form.advanced), index[1]
+    flat = [array.reshape(-1)[last] for array in index[1 : 1 + count]]
+    change = change.reshape((change.shape[0], spots.size, *change.shape[1 + spots.ndim :]))
+    change = change[:, last]
+    return (index[0], *flat, *index[1 + count :]), change
+
+
+def _last_of_equals(form: Normal, shape: Shape) -> Any:
+    """Return which of the flattened spots stand last at their place; False if no two are equal."""
+    axes = list(form.advanced)
+    places = np.ravel_multi_index(
+        tuple(form.advanced[axis].ravel() % shape[axis] for axis in axes),
+        tuple(shape[axis] for axis in axes),
+    )
+    _, first_from_behind = np.unique(places[::-1], return_index=True)
+    if len(first_from_behind) == len(places):
+        return False
+    return np.sort(len(places) - 1 - first_from_behind)
 
 
 @rule(ACCUMULATE_AT)
@@ -255,8 +222,8 @@ def _own_difference(context: Context, node: Node, base: Delta | None) -> Array:
     """Return the difference that the array had before the write, in memory of its own."""
     xp = context.xp
     if base is None:
-        return xp.zeros((context.copies, *node.shape))
-    return xp.array(spread(xp, base, node.shape), dtype=np.float64)
+        return context.zeros((context.copies, *node.shape))
+    return xp.array(spread(xp, base, node.shape), dtype=context.dtype)
 
 
 Arrange = Callable[[Array], Array]
@@ -272,7 +239,7 @@ def _written_part(
     """
     xp, ndim = context.xp, node.ndim
     form = _form(context, node, ndim)
-    arrays = {axis: xp.asarray(array) for axis, array in form.advanced.items()}
+    arrays = _arrays(context, node, node.shape)
     rest = [axis for axis in range(ndim) if axis not in arrays]
     view = xp.transpose(out, (0, *[axis + 1 for axis in (*arrays, *rest)]))
     index = (slice(None), *arrays.values(), *[form.basic[axis] for axis in rest])

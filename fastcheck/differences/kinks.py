@@ -6,7 +6,7 @@ exact across it; the copy is marked, because its gradient is not the derivative 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -37,15 +37,15 @@ def _extreme(site: Site, sign: float) -> Array | None:
         ]
         return chosen[0] if len(chosen) == 1 else chosen[0] + chosen[1]
     smooth = xp.where(first_wins, 0.0 if dx is None else dx, 0.0 if dy is None else dy)
-    nearest = site.hoisted((name, "gap"), lambda x, y: abs(_gap(xp, x, y)))
+    nearest = site.hoisted((name, "gap"), lambda x, y: abs(_gap(x, y)))
     reach = 0.0 if dx is None else abs(dx)
     if dy is not None:
         reach = reach + abs(dy)
     crossing = (reach >= nearest) & (reach > 0)
-    if not bool(crossing.any()):
-        return smooth if bool(smooth.any()) else None
-    gap_x = site.hoisted((name, "gap x"), lambda x, y: xp.minimum(sign * _gap(xp, x, y), 0.0))
-    gap_y = site.hoisted((name, "gap y"), lambda x, y: xp.minimum(sign * _gap(xp, y, x), 0.0))
+    if not site.context.any(crossing):
+        return smooth if site.context.any(smooth) else None
+    gap_x = site.hoisted((name, "gap x"), lambda x, y: np.minimum(sign * _gap(x, y), 0.0))
+    gap_y = site.hoisted((name, "gap y"), lambda x, y: np.minimum(sign * _gap(y, x), 0.0))
     change = sign * xp.maximum(
         gap_x if dx is None else gap_x + sign * dx, gap_y if dy is None else gap_y + sign * dy
     )
@@ -57,17 +57,15 @@ def _extreme(site: Site, sign: float) -> Array | None:
 def _out_of_reach(site: Site, name: str) -> bool:
     """Whether no difference of the chunk is as large as the smallest distance to a tie."""
     bases, operands = site.context.bases, site.node.operands
-    margin = bases.derived(
-        (site.node, name, "margin"),
-        lambda: abs(_gap(bases.xp, *map(bases.value, operands))).min(),
+    margin: float = bases.derived(
+        (site.node, name, "margin"), lambda: float(abs(_gap(*map(bases.exact, operands))).min())
     )
-    reach = sum(float(max(d.max(), -d.min())) for d in site.differences if d is not None)
-    return reach < float(margin)
+    return site.context.reach(*site.differences) < margin
 
 
-def _gap(xp: Any, x: Array, y: Array) -> Array:
-    """Return x − y: zero for equal infinities, and masks count as 0 and 1."""
-    return xp.where(x == y, 0.0, xp.subtract(x, y, dtype=np.float64))
+def _gap(x: Array, y: Array) -> Array:
+    """Return x − y of base values: zero for equal infinities, and masks count as 0 and 1."""
+    return np.where(x == y, 0.0, np.subtract(x, y, dtype=np.float64))
 
 
 @formula(np.maximum, np.fmax)
@@ -85,9 +83,9 @@ def _absolute(site: Site) -> Array:
     (d,) = site.differences
     xp = site.xp
     b = site.base(0)
-    smooth = d * site.hoisted(("sign",), lambda x: xp.sign(x * 1.0))
+    smooth = d * site.hoisted(("sign",), lambda x: np.sign(x * 1.0))
     crossing = (abs(d) >= abs(b)) & (d != 0)
-    if not bool(crossing.any()):
+    if not site.context.any(crossing):
         return smooth
     change = abs(b + d) - abs(b)
     site.context.mark_kinks(crossing & ((b + d) * b <= 0))
@@ -99,12 +97,12 @@ def _compare(compare: np.ufunc) -> None:
 
     def flips(site: Site) -> Array | None:
         dx, dy = site.differences
-        gap = site.hoisted(("gap",), lambda x, y: _gap(site.xp, y, x))
+        gap = site.hoisted(("gap",), lambda x, y: _gap(y, x))
         moved = dx if dy is None else -dy if dx is None else dx - dy
         if _any_stuck(site):
             stuck = site.hoisted(("stuck",), _equal_infinities)
             moved = site.xp.where(stuck, 0.0, moved)
-        return _flipped(site, getattr(site.xp, compare.__name__)(moved, gap))
+        return _flipped(site, getattr(site.xp, compare.__name__)(moved, gap), site.result())
 
     formula(compare)(flips)
 
@@ -116,20 +114,21 @@ def _equal_infinities(x: Array, y: Array) -> Array:
 def _any_stuck(site: Site) -> bool:
     """Whether infinities are compared, which stay as they are whatever is added to them."""
     bases, operands = site.context.bases, site.node.operands
-    found = bases.derived(
-        (site.node, "any stuck"), lambda: _equal_infinities(*map(bases.value, operands)).any()
+    found: bool = bases.derived(
+        (site.node, "any stuck"),
+        lambda: bool(_equal_infinities(*map(bases.exact, operands)).any()),
     )
-    return bool(found)
+    return found
 
 
-def _flipped(site: Site, truth: Array) -> Array | None:
-    """Return truth − truth at θ as −1, 0 or 1; None when nothing flips, which is usual."""
-    old = site.result()
+def _flipped(site: Site, truth: Array, old: Array) -> Array | None:
+    """Return truth − old truth as −1, 0 or 1; None when nothing flips, which is usual."""
     flips = truth != old
     if not bool(flips.any()):
         return None
     site.context.mark_kinks(flips)
-    return truth.astype(np.float64) - old.astype(np.float64)
+    context = site.context
+    return context.floats(truth) - context.floats(old)
 
 
 for _comparison in (
@@ -152,16 +151,26 @@ def _stepwise(ufunc: np.ufunc) -> None:
             site.base(k) if d is None else moved_value(site.base(k), d, operands[k])
             for k, d in enumerate(site.differences)
         ]
-        new = getattr(site.xp, ufunc.__name__)(*moved)
-        if new.dtype == bool:
-            return _flipped(site, new)
-        change = new - site.result()
-        if not bool(change.any()):
-            return None
-        site.context.mark_kinks(change != 0)
-        return change
+        function = getattr(site.xp, ufunc.__name__)
+        return _jumped(site, function(*moved), lambda: function(*map(site.base, range(len(moved)))))
 
     formula(ufunc)(jump)
+
+
+def _jumped(site: Site, new: Array, evaluate: Callable[[], Array]) -> Array | None:
+    """Return the change of a value that moves in jumps; None when it stays, which is usual.
+
+    A base value that has been rounded to float32 may lie on the other side of a jump than the exact
+    one. So `evaluate` then computes the old value from it too.
+    """
+    old = site.result() if site.context.dtype == np.float64 else evaluate()
+    if new.dtype == bool:
+        return _flipped(site, new, old)
+    change = new - old
+    if not bool(change.any()):
+        return None
+    site.context.mark_kinks(change != 0)
+    return change
 
 
 def moved_value(base: Array, difference: Array, node: Node) -> Array:
@@ -221,7 +230,7 @@ def _where(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     change = context.xp.where(mask, 0.0 if dx_ is None else dx_, 0.0 if dy_ is None else dy_)
     if df is not None:
         change = _where_flipped(site, mask, change)
-    return Delta(_stacked(context, change), pins)
+    return Delta(_stacked(context, context.floats(change)), pins)
 
 
 def _where_flipped(site: Site, mask: Array, change: Array) -> Array:
@@ -249,14 +258,8 @@ def _cast(site: Site) -> Array | None:
     if target.kind in "fc" or (source.kind in "biu" and target.kind in "iu"):
         # Arithmetic stays in float64 whatever the target: a difference has no rounding to lose.
         return d
-    new = (site.base(0) + d).astype(target)
-    if target.kind == "b":
-        return _flipped(site, new)
-    change = new - site.result()
-    if not bool(change.any()):
-        return None
-    site.context.mark_kinks(change != 0)
-    return change
+    b = site.base(0)
+    return _jumped(site, (b + d).astype(target), lambda: b.astype(target))
 
 
 rule(CAST)(elementwise_rule(_cast))

@@ -18,9 +18,9 @@ from fastcheck.trace.graph import Node
 
 def copy_by_copy(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     """Return f(b + d) − f(b), one copy after the other, on the host."""
-    xp = context.xp
+    xp, device = context.xp, context.bases.device
     stacks = [
-        None if delta is None else _to_host(spread(xp, delta, operand.shape))
+        None if delta is None else device.to_host(spread(xp, delta, operand.shape))
         for delta, operand in zip(deltas, node.operands, strict=True)
     ]
     old = np.asarray(node.value)
@@ -35,7 +35,7 @@ def copy_by_copy(context: Context, node: Node, deltas: Deltas) -> Delta | None:
             change[copy] = new.astype(np.float64) - old.astype(np.float64)
     if not change.any():
         return None
-    values = xp.asarray(change)
+    values = xp.asarray(change.astype(context.dtype, copy=False))
     if node.primitive.discrete:
         context.mark_kinks(values != 0)
     return Delta(values, {})
@@ -45,7 +45,3 @@ def _moved(operand: Node, change: Any) -> Any:
     moved = operand.value + change
     dtype = operand.value.dtype
     return moved.astype(dtype) if dtype.kind in "biu" else moved
-
-
-def _to_host(array: Any) -> Any:
-    return array.get() if hasattr(array, "get") else array

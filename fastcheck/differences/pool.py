@@ -38,25 +38,26 @@ _UNUSED = _count_unused()
 
 
 class Pool:
-    """Float64 buffers of one array namespace.
+    """Buffers of one array namespace and one floating-point type.
 
     Only NumPy's are pooled here: CuPy keeps a pool of its own.
     """
 
-    def __init__(self, xp: Any = np) -> None:
+    def __init__(self, xp: Any = np, dtype: Any = np.float64) -> None:
         self._xp = xp
+        self._dtype = np.dtype(dtype)
         self._buffers: dict[int, list[Array]] = {}
 
     def empty(self, shape: Shape) -> Array:
-        """Return an uninitialised float64 array."""
+        """Return an uninitialised array."""
         size = math.prod(shape)
-        if self._xp is not np or size * 8 < _SMALLEST or _UNUSED is None:
-            return self._xp.empty(shape)
+        if self._xp is not np or size * self._dtype.itemsize < _SMALLEST or _UNUSED is None:
+            return self._xp.empty(shape, self._dtype)
         buffers = self._buffers.setdefault(size, [])
         for buffer, references in zip(buffers, _references(buffers), strict=True):
             if references == _UNUSED:
                 return buffer.reshape(shape)
-        buffer = np.empty(size)
+        buffer = np.empty(size, self._dtype)
         buffers.append(buffer)
         return buffer.reshape(shape)
 

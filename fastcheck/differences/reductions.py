@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
 
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, spread, unpin
@@ -66,13 +65,15 @@ def _prod(context: Context, node: Node, deltas: Deltas) -> Delta:
     assert delta is not None
     xp, operand, axes = context.xp, node.operands[0], node.params["axes"]
     d = spread(xp, delta, operand.shape)
-    b = xp.broadcast_to(context.bases.value(operand)[None], d.shape)
+    b = xp.broadcast_to(context.bases.real(operand)[None], d.shape)
     order = [axis for axis in range(operand.ndim) if axis not in axes]
     lead = (d.shape[0], *[operand.shape[axis] for axis in order])
     arrange = (0, *[axis + 1 for axis in (*order, *axes)])
     d = xp.transpose(d, arrange).reshape((*lead, -1))
     b = xp.transpose(b, arrange).reshape((*lead, -1))
-    change = functools.reduce(lambda _, last: last, _running_products(xp, b, d), xp.zeros(lead))
+    change = functools.reduce(
+        lambda _, last: last, _running_products(context, b, d), context.zeros(lead)
+    )
     if node.params["keepdims"]:
         change = change.reshape((d.shape[0], *node.shape))
     return Delta(change, {})
@@ -84,15 +85,15 @@ def _cumprod(context: Context, node: Node, deltas: Deltas) -> Delta:
     assert delta is not None
     xp, operand, axis = context.xp, node.operands[0], node.params["axis"] + 1
     d = xp.moveaxis(spread(xp, delta, operand.shape), axis, -1)
-    b = xp.moveaxis(context.bases.value(operand)[None], axis, -1)
-    changes = list(_running_products(xp, xp.broadcast_to(b, d.shape), d))
+    b = xp.moveaxis(context.bases.real(operand)[None], axis, -1)
+    changes = list(_running_products(context, xp.broadcast_to(b, d.shape), d))
     return Delta(xp.stack(changes, axis=axis), {})
 
 
-def _running_products(xp: Any, b: Array, d: Array) -> Iterator[Array]:
+def _running_products(context: Context, b: Array, d: Array) -> Iterator[Array]:
     """Yield ∏(b+d) − ∏b of the first 1, 2, 3, … elements along the last axis."""
-    change = xp.zeros(d.shape[:-1])
-    product = xp.ones(d.shape[:-1])
+    change = context.zeros(d.shape[:-1])
+    product = context.xp.ones(d.shape[:-1], dtype=context.dtype)
     for i in range(d.shape[-1]):
         change = change * b[..., i] + d[..., i] * product
         product = product * (b[..., i] + d[..., i])

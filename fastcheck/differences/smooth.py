@@ -48,7 +48,7 @@ def _log_growth(xp: Any, site: Site, d: Array) -> Array:
     """log(b+d) − log(b) = log1p(d/b)."""
     ratio = site.ufunc(xp.multiply, d, site.hoisted(("reciprocal",), lambda b: 1.0 / b))
     far = ratio < _NEAR_ZERO - 1.0
-    if bool(far.any()):
+    if site.context.any(far):
         return xp.where(far, xp.log(site.base(0) + d) - xp.log(site.base(0)), xp.log1p(ratio))
     return xp.log1p(ratio, out=ratio)
 
@@ -123,7 +123,9 @@ def _tanh(xp: Any, site: Site, d: Array) -> Array:
     change = t * slope / divisor
     # Coming back from far out the divisor nears zero, and the difference is large.
     far = divisor < _NEAR_ZERO
-    return xp.where(far, xp.tanh(site.base(0) + d) - site.result(), change) if far.any() else change
+    if not site.context.any(far):
+        return change
+    return xp.where(far, xp.tanh(site.base(0) + d) - site.result(), change)
 
 
 def _sech_squared(b: Array) -> Array:
@@ -198,7 +200,9 @@ def _logadd_growth(site: Site, function: Any, radix: float) -> Array:
         for operand, d in enumerate(site.differences)
     ]
     growth = xp.log1p(shares) / float(np.log(radix))
-    return xp.where(far, function(*moved) - site.result(), growth) if bool(far.any()) else growth
+    if not site.context.any(far):
+        return growth
+    return xp.where(far, function(*moved) - site.result(), growth)
 
 
 def _log_shares(site: Site, radix: float) -> Array:

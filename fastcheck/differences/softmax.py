@@ -7,7 +7,7 @@ all of the sum, as it does in a trained network.
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, along, unpin
@@ -52,11 +52,15 @@ def _parts(context: Context, node: Node, delta: Delta, axes: Axes) -> tuple[Arra
     lead = _of_winner(context, node.operands[0], axes, delta)
     beside = context.ufunc(xp.subtract, values, lead)
     growth = context.ufunc(xp.expm1, beside)
-    return beside, lead, xp.log1p(_weighted_sum(xp, growth, share, reduced))
+    return beside, lead, xp.log1p(_weighted_sum(context, growth, share, reduced))
 
 
-def _weighted_sum(xp: Any, values: Array, weights: Array, axes: tuple[int, ...]) -> Array:
-    """Return Σ values·weights over `axes`, kept with size 1, in one pass over the stack."""
+def _weighted_sum(context: Context, values: Array, weights: Array, axes: tuple[int, ...]) -> Array:
+    """Return Σ values·weights over `axes`, kept with size 1."""
+    xp = context.xp
+    if context.bases.device.is_gpu:  # there `einsum` would copy both into another order
+        return context.ufunc(xp.multiply, values, weights).sum(axis=axes, keepdims=True)
+    # In one pass over the stack.
     every = list(range(values.ndim))
     kept = [axis for axis in every if axis not in axes]
     if weights.shape[0] == 1:  # the same for all copies
@@ -68,11 +72,11 @@ def _weighted_sum(xp: Any, values: Array, weights: Array, axes: tuple[int, ...])
 
 def _share(context: Context, operand: Node, axes: Axes, pins: Pins) -> Array:
     """Return the softmax at θ."""
-    bases, xp = context.bases, context.xp
+    bases = context.bases
 
     def softmax() -> Array:
-        value = bases.value(operand)
-        powers = xp.exp(value - value.max(axis=axes, keepdims=True))
+        value = bases.exact(operand)
+        powers = np.exp(value - value.max(axis=axes, keepdims=True))
         return powers / powers.sum(axis=axes, keepdims=True)
 
     return bases.gather(bases.derived((operand, "softmax", axes), softmax), pins)
@@ -84,22 +88,22 @@ def _of_winner(context: Context, operand: Node, axes: Axes, delta: Delta) -> Arr
     if len(axes) == 1:
         places = bases.derived(
             (operand, "largest", axes),
-            lambda: xp.expand_dims(bases.value(operand).argmax(axis=axes[0]), axes[0]),
+            lambda: np.expand_dims(bases.exact(operand).argmax(axis=axes[0]), axes[0]),
         )
         places = bases.gather(places, delta.pins)
         return along(xp, delta.values, places, axes[0] + 1)
     mask = bases.derived(
-        (operand, "largest", axes), lambda: _first_largest(xp, bases.value(operand), axes)
+        (operand, "largest", axes), lambda: _first_largest(bases.exact(operand), axes)
     )
     weighted = delta.values * bases.gather(mask, delta.pins)
     return weighted.sum(axis=tuple(axis + 1 for axis in axes), keepdims=True)
 
 
-def _first_largest(xp: Any, value: Array, axes: Axes) -> Array:
+def _first_largest(value: Array, axes: Axes) -> Array:
     """Return 1 at the first largest element along the axes taken together, 0 elsewhere."""
     order = [axis for axis in range(value.ndim) if axis not in axes] + list(axes)
-    moved = xp.transpose(value, order)
+    moved = np.transpose(value, order)
     flat = moved.reshape((*moved.shape[: value.ndim - len(axes)], -1))
-    mask = xp.arange(flat.shape[-1]) == xp.expand_dims(flat.argmax(axis=-1), -1)
+    mask = np.arange(flat.shape[-1]) == np.expand_dims(flat.argmax(axis=-1), -1)
     back = [order.index(axis) for axis in range(value.ndim)]
-    return xp.transpose(mask.reshape(moved.shape), back).astype(float)
+    return np.transpose(mask.reshape(moved.shape), back).astype(np.float64)

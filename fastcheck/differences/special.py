@@ -43,9 +43,9 @@ def _expit(site: Site) -> Array:
     """
     (d,) = site.differences
     xp, b = site.xp, site.base(0)
-    if bool(max(d.max(), -d.min()) <= _NEAR):
+    if site.context.asks(d) and site.context.reach(d) <= _NEAR:
         rise = site.ufunc(xp.expm1, d)
-        slope = site.hoisted(("slope",), lambda x: _sigmoid(xp, x) * _sigmoid(xp, -x))
+        slope = site.hoisted(("slope",), lambda x: _sigmoid(np, x) * _sigmoid(np, -x))
         return rise * slope / (1.0 + rise * site.result())
     rising = d > 0
     high, low = xp.where(rising, b + d, b), xp.where(rising, b, b + d)
@@ -61,7 +61,7 @@ def _log_expit(site: Site) -> Array:
     """−log1p(σ(−b)·expm1(−d)); where that nears log(0), the difference itself is large."""
     (d,) = site.differences
     xp, b = site.xp, site.base(0)
-    growth = site.hoisted(("complement",), lambda x: _sigmoid(xp, -x)) * xp.expm1(-d)
+    growth = site.hoisted(("complement",), lambda x: _sigmoid(np, -x)) * xp.expm1(-d)
     near = abs(growth) < _NEAR
     plain = xp.logaddexp(0.0, -b) - xp.logaddexp(0.0, -(b + d))
     return xp.where(near, -xp.log1p(xp.where(near, growth, 0.0)), plain)
@@ -86,13 +86,13 @@ def _erf_growth(site: Site) -> Array:
         area = area + weight * xp.exp(-xp.square(b + d * ((1.0 + node) / 2)))
     near = d * area / float(np.sqrt(np.pi))
     far = abs(d) > _NEAR
-    return xp.where(far, _erf_far(xp, b, d), near) if bool(far.any()) else near
+    return xp.where(far, _erf_far(xp, b, d), near) if site.context.any(far) else near
 
 
 def _erf_far(xp: Any, b: Array, d: Array) -> Array:
     """By erfc on the side where both ends lie, whose tails keep their digits."""
     functions = _functions(xp)
-    side = xp.where(b + d / 2 > 0, 1.0, -1.0)
+    side = xp.copysign(1.0, b + d / 2)
     return side * (functions.erfc(side * b) - functions.erfc(side * (b + d)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastcheck.differences.context import Context
-from fastcheck.differences.delta import Array, Delta, Pin, Pins, unpin
+from fastcheck.differences.delta import Delta, Pin, Pins, unpin
 from fastcheck.differences.rules import Deltas, rule
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import BROADCAST, CONCATENATE, RESHAPE, TRANSPOSE
@@ -40,12 +40,12 @@ def _reshape(context: Context, node: Node, deltas: Deltas) -> Delta:
     old, new = node.operands[0].shape, node.shape
     copies = delta.values.shape[0]
     if 0 in old:
-        return Delta(context.xp.zeros((copies, *new)), {})
+        return Delta(context.zeros((copies, *new)), {})
     dims: list[int] = []
     pins: Pins = {}
     for before, after in groups(old, new):
         delta = _prepared(context.xp, delta, old, before, after)
-        dims += _group(context.xp, delta, old, new, before, after, pins)
+        dims += _group(delta, old, new, before, after, pins)
     return Delta(delta.values.reshape((copies, *dims)), pins)
 
 
@@ -94,7 +94,6 @@ def _prepared(xp: Any, delta: Delta, old: Shape, before: list[int], after: list[
 
 
 def _group(
-    xp: Any,
     delta: Delta,
     old: Shape,
     new: Shape,
@@ -111,12 +110,12 @@ def _group(
         flat: Any = 0
         for axis, size in zip(before, sizes, strict=True):
             flat = flat * size + (delta.pins[axis].index if axis in delta.pins else 0)
-        pins.update(_split_pin(xp, delta, before, after, old, new, flat))
+        pins.update(_split_pin(delta, before, after, old, new, flat))
     return [1 for _ in after]
 
 
 def _split_pin(
-    xp: Any, delta: Delta, before: list[int], after: list[int], old: Shape, new: Shape, flat: Array
+    delta: Delta, before: list[int], after: list[int], old: Shape, new: Shape, flat: Any
 ) -> Pins:
     wide_before = [axis for axis in before if old[axis] > 1]
     wide_after = [axis for axis in after if new[axis] > 1]
@@ -132,7 +131,7 @@ def _split_pin(
 
 @rule(CONCATENATE)
 def _concatenate(context: Context, node: Node, deltas: Deltas) -> Delta | None:
-    axis, xp = node.params["axis"], context.xp
+    axis = node.params["axis"]
     present = [k for k, delta in enumerate(deltas) if delta is not None]
     if len(present) == 1 and axis in (only := deltas[present[0]]).pins:  # type: ignore[union-attr]
         assert only is not None
@@ -140,11 +139,12 @@ def _concatenate(context: Context, node: Node, deltas: Deltas) -> Delta | None:
         pin = only.pins[axis]
         shifted = Pin(pin.index + start, None if pin.single is None else pin.single + start)
         return Delta(only.values, {**only.pins, axis: shifted})
-    return _joined(xp, node, deltas, axis)
+    return _joined(context, node, deltas, axis)
 
 
-def _joined(xp: Any, node: Node, deltas: Deltas, axis: int) -> Delta:
+def _joined(context: Context, node: Node, deltas: Deltas, axis: int) -> Delta:
     """Write the parts side by side, keeping the pins that all of them share."""
+    xp = context.xp
     shapes = [operand.shape for operand in node.operands]
     moved = [
         None if delta is None else unpin(xp, delta, shape, [axis])
@@ -164,7 +164,7 @@ def _joined(xp: Any, node: Node, deltas: Deltas, axis: int) -> Delta:
     ]
     dims = [max(p.shape[a + 1] for p in parts if p is not None) for a in range(node.ndim)]
     dims[axis] = node.shape[axis]
-    out = xp.zeros((present[0].values.shape[0], *dims))
+    out = context.zeros((present[0].values.shape[0], *dims))
     start = 0
     for part, shape in zip(parts, shapes, strict=True):
         if part is not None:

@@ -7,33 +7,28 @@ own function.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastcheck.differences import Bases, Context, Delta, Pin, cancels, propagate
-from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.engines.base import U32, U64, BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.engines.pace import CPU, GPU
 from fastcheck.engines.rounding import term_size
+from fastcheck.engines.survey import Sizes
+from fastcheck.engines.survey import Survey as Survey
 from fastcheck.errors import InputError
 from fastcheck.params import Tensor
 from fastcheck.trace.graph import Graph, Node
-from fastcheck.trace.primitives import CONTRACT, LOG_SOFTMAX, LOGSUMEXP
 from fastcheck.trace.slices import Slice, slice_for
 
-CACHE_BYTES = 2 * 1024**2
-"""The size that the largest stack of a chunk is meant to have, so that a few stay in the cache."""
-_MOST_COPIES = 4096
 _PROBES = 8
 PROBE_STEP = 2.0**-30
-# What the parts of a replay take, about: a call of a rule, an element of a stack, a product in a
-# sum of products; a softmax goes over its stack several times.
-_SECONDS_A_RULE = 15e-6
-_SECONDS_AN_ELEMENT = 0.6e-9
-_SECONDS_A_PRODUCT = 0.1e-9
-_SOFTMAX = 8
+
 
 Fallback = Callable[[IndexArray, FloatArray], FloatArray]
 """J(θ + step) − J(θ) by the user's own function, for flat indices and signed steps."""
@@ -58,6 +53,8 @@ class ReplayEngine:
         Base values in the array namespace to compute with, shared between tensors.
     magnitude : float, optional
         The size of the largest terms that J is made of, if it is known.
+    careful : ReplayEngine, optional
+        Looks again at what seems wrong: by default itself.
 
     Attributes
     ----------
@@ -76,22 +73,36 @@ class ReplayEngine:
         fallback: Fallback,
         bases: Bases | None = None,
         magnitude: float | None = None,
+        careful: ReplayEngine | None = None,
     ) -> None:
         self.slice: Slice = slice_for(graph, tensor.name)
         self.loss = loss
         size = term_size(self.slice.output) if magnitude is None else magnitude
         self.magnitude = max(abs(loss), size)
         self.exact = not any(map(cancels, self.slice.nodes))
+        self.careful = self if careful is None else careful
         self._tensor = tensor
         self._fallback = fallback
         self._bases = Bases() if bases is None else bases
         self._bases.pool.clear()  # the chunks of another tensor have other sizes
         self._memory = memory
+        self._pace = GPU if self._bases.device.is_gpu else CPU
+        self._fits: int | None = None  # parameters a chunk, once memory has run out
         self._survey: Survey | None = None
 
     @property
+    def device(self) -> str:
+        """Where its stacks are."""
+        return str(self._bases.device)
+
+    @property
+    def unit_roundoff(self) -> float:
+        """The unit roundoff of its stacks."""
+        return U64 if self._bases.dtype == np.float64 else U32
+
+    @property
     def chunk(self) -> int:
-        """Parameters per chunk, preferring one that stays in the cache.
+        """Parameters per chunk: what suits the device, within the memory.
 
         Raises
         ------
@@ -105,7 +116,9 @@ class ReplayEngine:
                 f"{per_parameter:,} bytes (tensor {self._tensor.name}): give at least that, or use "
                 "engine='loop'."
             )
-        return max(1, min(self._memory // per_parameter, CACHE_BYTES // largest, _MOST_COPIES))
+        suits = min(self._pace.stack // largest, self._pace.copies)
+        most = max(1, min(self._memory // per_parameter, suits))
+        return most if self._fits is None else min(most, self._fits)
 
     @property
     def bytes_per_parameter(self) -> int:
@@ -115,10 +128,10 @@ class ReplayEngine:
 
     def seconds(self, count: int) -> float:
         """Estimate the time of the differences of `count` elements."""
-        chunks = -(-count // self.chunk)
+        pace, chunks = self._pace, -(-count // self.chunk)
         elements, products = count * self.survey.elements, count * self.survey.products
-        rules = chunks * len(self.slice.nodes) * _SECONDS_A_RULE
-        return rules + elements * _SECONDS_AN_ELEMENT + products * _SECONDS_A_PRODUCT
+        rules = chunks * len(self.slice.nodes) * pace.rule
+        return rules + elements * pace.element + products * pace.product
 
     def differences(
         self,
@@ -128,22 +141,35 @@ class ReplayEngine:
         *,
         central: bool = True,
     ) -> Differences:
-        """Perturb single elements of the tensor; see `fastcheck.engines.base.Engine`."""
+        """Perturb single elements of the tensor; see `fastcheck.engines.base.Engine`.
+
+        Raises
+        ------
+        InputError
+            The memory does not suffice for one parameter.
+        """
         count = len(indices)
+        steps = self._representable(steps)
         plus, minus = np.zeros(count), np.zeros(count)
         kinked = np.zeros(count, dtype=bool)
-        calls = 0
-        for first in range(0, count, self.chunk):
-            part = slice(first, first + self.chunk)
-            changes, kinks, called = self._chunk(indices[part], steps[part], central)
-            plus[part], kinked[part] = changes[0], kinks
-            if central:
-                minus[part] = -changes[1]
-            calls += called
+        calls = first = 0
+        with self._at_work():
+            while first < count:
+                part = slice(first, first + self.chunk)
+                found = self._chunk(indices[part], steps[part], central)
+                if found is None:
+                    self._take_fewer(len(indices[part]))
+                    continue
+                changes, kinked[part], called = found
+                plus[part] = changes[0]
+                if central:
+                    minus[part] = -changes[1]
+                calls += called
+                first = part.stop
         return Differences(
             plus=plus,
             minus=minus,
-            step_plus=steps.copy(),
+            step_plus=steps,
             step_minus=steps.copy() if central else np.zeros(count),
             kinked=kinked,
             loss_calls=calls,
@@ -162,69 +188,123 @@ class ReplayEngine:
         return self._survey
 
     def _surveyed(self) -> Survey:
-        size = self._tensor.size
+        size, most = self._tensor.size, _PROBES
         if not size:
             return Survey(1, 1, 1, 0, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
-        probes = np.unique(np.linspace(0, size - 1, min(_PROBES, size)).astype(np.int64))
-        moves = np.repeat([PROBE_STEP, -PROBE_STEP], len(probes))
-        sizes = _Sizes()
-        context = Context(self._bases, len(moves))
-        change, _ = self._run(context, self._seed(np.tile(probes, 2), moves), sizes.watch)
-        return sizes.survey(len(moves), probes, *np.reshape(change, (2, -1)))
+        with self._at_work():
+            while True:
+                probes = np.unique(np.linspace(0, size - 1, min(most, size)).astype(np.int64))
+                moves, sizes = np.repeat([PROBE_STEP, -PROBE_STEP], len(probes)), Sizes()
+                found = self._run(len(moves), self._seed(np.tile(probes, 2), moves), sizes.watch)
+                if found is not None:
+                    return sizes.survey(len(moves), probes, *found.change.reshape(2, -1))
+                if len(probes) == 1:
+                    raise self._no_memory()
+                most = len(probes) // 2
 
     def changes(self, indices: IndexArray, moves: FloatArray) -> FloatArray:
         """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign."""
-        context = Context(self._bases, len(moves))
-        change, diverged = self._run(context, self._seed(indices, moves))
-        diverged |= ~np.isfinite(change)
-        if diverged.any():
-            change[diverged] = self._fallback(indices[diverged], moves[diverged])
-        return change
+        with self._at_work():
+            found = self._run(len(moves), self._seed(indices, moves))
+            if found is None:
+                raise self._no_memory()
+            self._settle(found, indices, moves)
+        return found.change
 
     def directional(self, *directions: FloatArray) -> list[float | None]:
         """Return J(θ + v) − J(θ) for dense changes v of the whole tensor.
 
         None where the graph does not hold for θ + v, because of a branch.
         """
-        xp = self._bases.xp
-        context = Context(self._bases, len(directions))
-        change, diverged = self._run(context, Delta(xp.asarray(np.stack(directions)), {}))
-        return [None if left else float(one) for one, left in zip(change, diverged, strict=True)]
+        stack = np.stack(directions).astype(self._bases.dtype)
+        with self._at_work():
+            found = self._run(len(stack), lambda: Delta(self._bases.xp.asarray(stack), {}))
+        if found is None:
+            raise self._no_memory()
+        pairs = zip(found.change, found.diverged, strict=True)
+        return [None if left else float(one) for one, left in pairs]
 
     def _chunk(
         self, indices: IndexArray, steps: FloatArray, central: bool
-    ) -> tuple[FloatArray, BoolArray, int]:
-        """Return the changes, (1 or 2, n), which parameters met a kink, and calls of the loss."""
+    ) -> tuple[FloatArray, BoolArray, int] | None:
+        """Return the changes, (1 or 2, n), which parameters met a kink, and calls of the loss.
+
+        None if the memory did not suffice.
+        """
         signs = (1.0, -1.0) if central else (1.0,)
         moves = np.concatenate([sign * steps for sign in signs])
         where = np.tile(indices, len(signs))
-        context = Context(self._bases, len(moves))
-        change, diverged = self._run(context, self._seed(where, moves))
-        kinks = _to_host(context.kinked)
-        # An overflow on the way (exp of a saturated unit) need not be one of the loss.
-        diverged |= ~np.isfinite(change)
-        calls = 0
-        if diverged.any():
-            change[diverged] = self._fallback(where[diverged], moves[diverged])
-            kinks = kinks | diverged
-            calls = int(diverged.sum())
+        found = self._run(len(moves), self._seed(where, moves))
+        if found is None:
+            return None
+        calls = self._settle(found, where, moves)
         shape = (len(signs), len(indices))
-        return change.reshape(shape), kinks.reshape(shape).any(axis=0), calls
+        kinked: BoolArray = np.any((found.kinked | found.diverged).reshape(shape), axis=0)
+        return found.change.reshape(shape), kinked, calls
 
-    def _seed(self, indices: IndexArray, moves: FloatArray) -> Delta:
-        """Return the perturbed parameter itself: one element a copy, pinned on every axis."""
+    def _settle(self, found: _Outcome, indices: IndexArray, moves: FloatArray) -> int:
+        """Compute by the loss itself what the graph does not hold for; return its calls."""
+        # An overflow on the way (exp of a saturated unit) need not be one of the loss.
+        left = found.diverged
+        left |= ~np.isfinite(found.change)
+        if left.any():
+            found.change[left] = self._fallback(indices[left], moves[left])
+        return int(left.sum())
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Use the device; after an error give back what its pool holds."""
+        device = self._bases.device
+        with device.active():
+            try:
+                yield
+            except BaseException as error:
+                if device.is_gpu:  # the stacks live on in the frames of the rules
+                    traceback.clear_frames(error.__traceback__)
+                device.release()
+                raise
+
+    def _representable(self, steps: FloatArray) -> FloatArray:
+        """Return a copy of the steps, rounded to the precision of the stacks."""
+        return steps.astype(self._bases.dtype).astype(np.float64)
+
+    def _take_fewer(self, tried: int) -> None:
+        """Halve the chunks from now on, because memory did not suffice for this one."""
+        if tried == 1:
+            raise self._no_memory()
+        self._fits = tried // 2
+
+    def _no_memory(self) -> InputError:
+        return InputError(
+            f"`memory` is {self._memory:,} bytes, but {self.device} could not allocate what one "
+            f"perturbed copy of the network needs (tensor {self._tensor.name}): free memory there, "
+            "or use engine='loop'."
+        )
+
+    def _seed(self, indices: IndexArray, moves: FloatArray) -> Callable[[], Delta]:
+        """Make the perturbed parameter itself: one element a copy, pinned on every axis."""
         xp, shape = self._bases.xp, self._tensor.shape
-        values = xp.asarray(moves).reshape((-1,) + (1,) * len(shape))
-        where = np.unravel_index(indices, shape) if shape else ()
-        pins = {
-            axis: Pin.of(xp.asarray(index)) for axis, index in enumerate(where) if shape[axis] > 1
-        }
-        return Delta(values, pins)
 
-    def _run(
-        self, context: Context, seed: Delta, watch: Any = None
-    ) -> tuple[FloatArray, BoolArray]:
-        """Pass the perturbation through the slice; also say which copies would branch otherwise."""
+        def seed() -> Delta:
+            values = xp.asarray(moves.astype(self._bases.dtype))
+            where = np.unravel_index(indices, shape) if shape else ()
+            pins = {axis: Pin.of(index) for axis, index in enumerate(where) if shape[axis] > 1}
+            return Delta(values.reshape((-1,) + (1,) * len(shape)), pins)
+
+        return seed
+
+    def _run(self, copies: int, seed: Callable[[], Delta], watch: Any = None) -> _Outcome | None:
+        """Pass a perturbation through the slice; None if the memory does not suffice."""
+        device = self._bases.device
+        try:
+            return self._passed(Context(self._bases, copies), seed(), watch)
+        except device.out_of_memory as error:
+            traceback.clear_frames(error.__traceback__)
+        self._bases.pool.clear()
+        device.release()
+        return None
+
+    def _passed(self, context: Context, seed: Delta, watch: Any) -> _Outcome:
         live: dict[Node, Delta] = {self.slice.parameter: seed}
         with np.errstate(all="ignore"):
             for place, node in enumerate(self.slice.nodes):
@@ -236,99 +316,36 @@ class ReplayEngine:
                 for operand in node.operands:
                     if self.slice.last_use[operand] == place:
                         live.pop(operand, None)
-        return self._result(context, live), self._diverged(context, live)
+            return self._outcome(context, live)
 
-    def _result(self, context: Context, live: dict[Node, Delta]) -> FloatArray:
+    def _outcome(self, context: Context, live: dict[Node, Delta]) -> _Outcome:
+        """Bring the results to the host, all of them in one transfer."""
+        found = context.zeros((3, context.copies))
         delta = live.get(self.slice.output)
-        if delta is None:
-            return np.zeros(context.copies)
-        values = np.broadcast_to(_to_host(delta.values).reshape(-1), (context.copies,))
-        return values.astype(np.float64)
-
-    def _diverged(self, context: Context, live: dict[Node, Delta]) -> BoolArray:
-        diverged = np.zeros(context.copies, dtype=bool)
+        if delta is not None:
+            found[0] = delta.values.reshape(-1)
+        found[1] = context.kinked
         for guard in self.slice.guards:
             delta = live.get(guard.node)
             if delta is not None:
-                moved = _to_host(delta.values) != 0
-                diverged |= moved.reshape(context.copies, -1).any(axis=1)
-        return diverged
+                moved = (delta.values != 0).reshape(context.copies, -1).any(axis=1)
+                found[2] = context.xp.maximum(found[2], moved)
+        change, kinked, diverged = context.bases.device.to_host(found)
+        return _Outcome(change.astype(np.float64), kinked != 0, diverged != 0)
 
 
 @dataclass(frozen=True, eq=False)
-class Survey:
-    """How large the stacks of a replay are, for each parameter (both signs of a step).
+class _Outcome:
+    """What became of a stack of copies, on the host.
 
     Attributes
     ----------
-    peak, largest : int
-        Bytes of all stacks that live at the same time, and of the largest one.
-    elements : int
-        How many numbers are computed, those of a softmax counted several times.
-    products : int
-        How many products are added up in sums of products.
-    probes : (k,) int64
-        The elements by which this was found.
-    up, down : (k,) float64
-        J(θ ± PROBE_STEP) − J(θ) of them.
+    change : (B,) float64
+        J(θ + move) − J(θ).
+    kinked, diverged : (B,) bool
+        The copies that met a kink, and those that would have taken another branch.
     """
 
-    peak: int
-    largest: int
-    elements: int
-    products: int
-    probes: IndexArray
-    up: FloatArray
-    down: FloatArray
-
-
-class _Sizes:
-    """Watches the stacks of a run."""
-
-    def __init__(self) -> None:
-        self._peak = self._largest = 1
-        self._sizes: dict[Node, int] = {}
-
-    def watch(self, live: dict[Node, Delta]) -> None:
-        present = {node: delta.values.nbytes for node, delta in live.items()}
-        self._sizes.update(present)
-        self._peak = max(self._peak, sum(present.values()))
-        self._largest = max([self._largest, *present.values()])
-
-    def survey(self, copies: int, probes: IndexArray, up: FloatArray, down: FloatArray) -> Survey:
-        elements = sum(
-            size * (_SOFTMAX if node.primitive in (LOG_SOFTMAX, LOGSUMEXP) else 1)
-            for node, size in self._sizes.items()
-        )
-
-        def each(total: int) -> int:
-            return -(-2 * total // copies)
-
-        products = sum(
-            self._sizes.get(operand, 0) * _columns(node, place)
-            for node in self._sizes
-            if node.primitive is CONTRACT
-            for place, operand in enumerate(node.operands)
-        )
-        return Survey(
-            each(self._peak),
-            each(self._largest),
-            each(elements // 8),
-            each(products // 8),
-            probes,
-            up,
-            down,
-        )
-
-
-def _columns(node: Node, place: int) -> int:
-    """Return how many products each element of an operand takes part in."""
-    labels = node.params["labels"]
-    mine, other, out = labels[place], labels[1 - place], labels[2]
-    shape = node.operands[1 - place].shape
-    sizes = [n for n, label in zip(shape, other, strict=True) if label in out and label not in mine]
-    return math.prod(sizes)
-
-
-def _to_host(array: Any) -> Any:
-    return array.get() if hasattr(array, "get") else np.asarray(array)
+    change: FloatArray
+    kinked: BoolArray
+    diverged: BoolArray

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nst
 
 from fastcheck.differences import Delta
-from fastcheck.differences.indexing import normal_form
+from fastcheck.differences.index_form import normal_form
 from fastcheck.trace.primitives import (
     ACCUMULATE_AT,
     BROADCAST,
