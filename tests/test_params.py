@@ -367,9 +367,9 @@ def test_the_argument_is_called_as_the_caller_says() -> None:
         ParamTree.from_user(None, argument="theta")
 
 
-def test_gpu_arrays_are_refused_with_get() -> None:
-    kind = type("ndarray", (), {"__module__": "cupy._core.core"})
-    with pytest.raises(InputTypeError, match=r"GPU arrays are not supported yet, use \.get\(\)"):
+def test_sparse_matrices_of_the_gpu_are_refused_with_toarray() -> None:
+    kind = type("csr_matrix", (), {"__module__": "cupyx.scipy.sparse"})
+    with pytest.raises(InputTypeError, match=r"give a dense cupy.ndarray, such as \.toarray\(\)"):
         ParamTree.from_user({"W": kind()})
 
 

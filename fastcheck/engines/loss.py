@@ -11,6 +11,7 @@ import numpy as np
 
 from fastcheck.errors import InputError, InputTypeError
 from fastcheck.params import ParamTree
+from fastcheck.params.places import Place, on_host
 
 
 class LossFunction:
@@ -46,6 +47,7 @@ class LossFunction:
             )
         self.function = function
         self.tree = tree
+        self._called = _on_the_users_device(function, tree)
         self.calls = 0
         self.seconds = 0.0
         self.fastest = math.inf
@@ -72,14 +74,15 @@ class LossFunction:
     def evaluate(self, params: Any) -> float:
         """Return the loss at `params`; NaN and Inf are let through, as a step may lead there."""
         start = perf_counter()
-        result = self.function(params)
+        result = self._called(params)
+        known = type(result) is np.float64 or type(result) is float
+        if not known:
+            result = on_host(result)  # waits for the device, which is part of what a call takes
         took = perf_counter() - start
         self.seconds += took
         self.fastest = min(self.fastest, took)
         self.calls += 1
-        if type(result) is np.float64 or type(result) is float:
-            return float(result)
-        return self._scalar(result)
+        return float(result) if known else self._scalar(result)
 
     def count(self) -> None:
         """Count a call of the user's function that was made around this wrapper."""
@@ -106,6 +109,19 @@ class LossFunction:
             return float(value)
         except (TypeError, ValueError, OverflowError) as error:
             raise _not_a_scalar(result) from error
+
+
+def _on_the_users_device(function: Callable[[Any], Any], tree: ParamTree) -> Callable[[Any], Any]:
+    """Return `function` as it is to be called wherever fastcheck itself is computing."""
+    if all(tensor.place is None for tensor in tree):
+        return function
+    home = Place.here()
+
+    def call(params: Any) -> Any:
+        with home.active():
+            return function(params)
+
+    return call
 
 
 def _single_element(result: Any) -> Any:

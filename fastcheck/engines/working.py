@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastcheck.params import ParamTree
+from fastcheck.params import ParamTree, Tensor
+from fastcheck.params.places import Elements
 
 
 class WorkingTree:
@@ -18,17 +19,23 @@ class WorkingTree:
 
     def __init__(self, params: ParamTree) -> None:
         # A Python float or NumPy scalar is handed over by value: there is nothing to perturb.
-        self._arrays = {t.name: t.value.copy(order="K") for t in params if not t.scalar}
-        self._values = {t.name: t.value for t in params if not t.scalar}
+        arrays = [t for t in params if not t.scalar]
+        self._arrays = {t.name: _copy(t) for t in arrays}
+        # What is on a device is compared there.
+        self._values = {t.name: t.value if t.place is None else _copy(t) for t in arrays}
+        self._places = {t.name: t.place for t in arrays if t.place is not None}
         self._leaves: dict[str, Any] = {t.name: t.value[()] for t in params if t.scalar}
         self._leaves.update(self._arrays)
-        self._flats = {name: array.flat for name, array in self._arrays.items()}
+        self._flats = {
+            name: Elements(array, self._places[name]) if name in self._places else array.flat
+            for name, array in self._arrays.items()
+        }
         self._containers: list[tuple[Any, list[tuple[Any, Any]]]] = []
         self.tree = params.build(self._leaves)
         self._remember(self.tree)
 
     def flat(self, name: str) -> Any:
-        """Return the writable C-order iterator over a tensor; None if it is handed by value."""
+        """Return the writable elements of a tensor in C order; None if it is handed by value."""
         return self._flats.get(name)
 
     def altered(self) -> tuple[str, ...] | None:
@@ -36,15 +43,20 @@ class WorkingTree:
 
         An empty tuple means that only the containers changed, such as a key added to a dict.
         """
-        written = [
-            name
-            for name, array in self._arrays.items()
-            if array.shape != self._values[name].shape or (array != self._values[name]).any()
-        ]
+        written = [name for name in self._arrays if self._is_written(name)]
         replaced = self._replaced()
         if replaced is None and not written:
             return None
         return tuple(dict.fromkeys((*written, *(replaced or ()))))
+
+    def _is_written(self, name: str) -> bool:
+        array, value = self._arrays[name], self._values[name]
+        if array.shape != value.shape:
+            return True
+        if name not in self._places:
+            return bool((array != value).any())
+        with self._places[name].active():
+            return bool((array != value).any())
 
     def _replaced(self) -> tuple[str, ...] | None:
         """Return the names of leaves no longer where they were; None if no container changed."""
@@ -65,6 +77,11 @@ class WorkingTree:
             self._containers.append((node, items))
         for _, child in items:
             self._remember(child)
+
+
+def _copy(tensor: Tensor) -> Any:
+    value = tensor.value
+    return value.copy(order="K") if tensor.place is None else tensor.place.array(value)
 
 
 def _items(node: Any) -> list[tuple[Any, Any]]:

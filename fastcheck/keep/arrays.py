@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.params.places import is_device_array, same_bits
+
 _Array = np.ndarray[Any, Any]
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
@@ -41,14 +43,44 @@ class ArrayContents:
         target[...] = self._saved
 
 
-def snapshots_of_array(array: _Array) -> list[ArrayContents]:
+class DeviceContents:
+    """The bits and the shape of one CuPy array, kept and compared on its device."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        with array.device:
+            self._view = array.view()
+            self._saved = array.copy(order="K")
+
+    def changed(self) -> bool:
+        return not same_bits(self._view, self._saved)
+
+    def restore(self) -> None:
+        if self._array.shape != self._saved.shape:
+            self._array.shape = self._saved.shape
+        if self.changed():
+            with self._array.device:
+                self._view[...] = self._saved
+
+
+Contents = ArrayContents | DeviceContents
+
+
+def contents_of(array: Any) -> Contents:
+    """A snapshot of the contents of an array of NumPy or CuPy."""
+    return DeviceContents(array) if is_device_array(array) else ArrayContents(array)
+
+
+def snapshots_of_array(array: Any) -> list[Contents]:
     """The array's contents; before them, for a read-only view, what it views: it may be written."""
     source = _writeable_source(array)
-    return [ArrayContents(each) for each in (source, array) if each is not None]
+    return [contents_of(each) for each in (source, array) if each is not None]
 
 
-def writeable_part(array: _Array) -> _Array | None:
+def writeable_part(array: Any) -> Any:
     """The array, or what a read-only view views; None where nobody can write to either."""
+    if is_device_array(array):
+        return array
     return array if array.flags.writeable else _writeable_source(array)
 
 

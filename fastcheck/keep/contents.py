@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.keep.arrays import ArrayContents, writeable_part
+from fastcheck.keep.arrays import Contents, contents_of, writeable_part
+from fastcheck.params.places import addresses
 
-_Array = np.ndarray[Any, Any]
+_Array = Any
+"""An array of NumPy or CuPy."""
 _MOST_BYTES = 256 * 2**20
 
 
 def snapshots_of_contents(
     reached: Iterable[_Array], parameters: Sequence[_Array]
-) -> tuple[list[ArrayContents], tuple[str, ...]]:
+) -> tuple[list[Contents], tuple[str, ...]]:
     """Snapshots of the contents of `reached`, and in words what was left out.
 
     The smallest arrays come first: buffers, masks and counters are always kept, and only giant
@@ -40,7 +42,7 @@ def snapshots_of_contents(
         kept[id(array)] = array
     chosen = [array for array in kept.values() if id(array.base) not in kept]
     missing = [array for array in left if id(array.base) not in kept]
-    return [ArrayContents(array) for array in chosen], _in_words(missing)
+    return [contents_of(array) for array in chosen], _in_words(missing)
 
 
 def _writeable(reached: Iterable[_Array]) -> Iterable[_Array]:
@@ -49,11 +51,12 @@ def _writeable(reached: Iterable[_Array]) -> Iterable[_Array]:
 
 
 def _may_share(array: _Array, parameters: Sequence[_Array]) -> bool:
-    return any(np.may_share_memory(array, parameter) for parameter in parameters)
+    mine = addresses(array)
+    return any(np.may_share_memory(mine, addresses(parameter)) for parameter in parameters)
 
 
 def _bytes_of(array: _Array) -> int:
-    return array.nbytes
+    return int(array.nbytes)
 
 
 def _in_words(left: list[_Array]) -> tuple[str, ...]:

@@ -7,15 +7,14 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from fastcheck.errors import FastcheckError
-from fastcheck.keep.arrays import ArrayContents, snapshots_of_array
+from fastcheck.keep.arrays import Contents, snapshots_of_array
 from fastcheck.keep.bindings import Snapshot
 from fastcheck.keep.contents import snapshots_of_contents
-from fastcheck.keep.random_states import snapshots_of_global_random_states
+from fastcheck.keep.random_states import PutAside, snapshots_of_global_random_states
 from fastcheck.keep.reach import find_reach
 from fastcheck.params.nesting import tensor_name, walk
+from fastcheck.params.places import is_array
 
 
 def keep(loss: object, params: object, grads: object = None) -> Kept:
@@ -48,8 +47,8 @@ class Kept:
     Kept bit for bit: the contents of all arrays in `params` and `grads`, and of the arrays that
     the functions reach. Kept by identity: attributes of objects and of the user's classes,
     closure variables, module globals that the functions name, and the entries of dicts, lists,
-    sets and deques found there. The states of NumPy's and Python's global random numbers, and of
-    generators found on the way, are kept too.
+    sets and deques found there. The states of NumPy's, CuPy's and Python's global random numbers,
+    and of generators found on the way, are kept too.
 
     There are limits: 16 levels deep, 100,000 objects (plain numbers and strings do not count),
     and 256 MiB of arrays other than `params` and `grads`, the smallest first.
@@ -70,7 +69,7 @@ class Kept:
         self._loss = loss
         self._params = params
         self._grads = grads
-        self._parameters: list[tuple[str, ArrayContents]] = []
+        self._parameters: list[tuple[str, Contents]] = []
         self._snapshots: list[Snapshot] = []
 
     def __enter__(self) -> Self:
@@ -95,7 +94,18 @@ class Kept:
             *reach.snapshots,
             *snapshots_of_global_random_states(),
         ]
+        self._put_aside()
         return self
+
+    def _put_aside(self) -> None:
+        """Take away what can be neither read nor written, so that nobody changes it."""
+        try:
+            for snapshot in self._snapshots:
+                if isinstance(snapshot, PutAside):
+                    snapshot.put_aside()
+        except BaseException:
+            self._restore()
+            raise
 
     def __exit__(
         self,
@@ -121,12 +131,8 @@ class Kept:
         return [failure for snapshot in self._snapshots if (failure := _try(snapshot.restore))]
 
 
-def _arrays_of(nesting: Any) -> list[tuple[str, np.ndarray[Any, Any]]]:
-    return [(tensor_name(path), leaf) for path, leaf in walk(nesting) if _is_array(leaf)]
-
-
-def _is_array(leaf: object) -> bool:
-    return isinstance(leaf, np.ndarray)
+def _arrays_of(nesting: Any) -> list[tuple[str, Any]]:
+    return [(tensor_name(path), leaf) for path, leaf in walk(nesting) if is_array(leaf)]
 
 
 def _try(restore: Callable[[], None]) -> Exception | None:

@@ -32,13 +32,13 @@ from fastcheck.keep.bindings import (
 )
 from fastcheck.keep.libraries import is_library, is_machinery, top_package
 from fastcheck.keep.random_states import snapshot_of_generator
+from fastcheck.params.places import is_device_array
 
 _DEEPEST = 16
 _MOST_OBJECTS = 100_000
 _LONG = 1000
 """The elements of longer containers come last: rows of data must not crowd out the layers."""
 
-_Array = np.ndarray[Any, Any]
 _ATOMS = (
     *(int, float, complex, str, bytes, type(None), range, slice),
     *(np.generic, np.dtype, np.ufunc, CodeType, ModuleType, BuiltinFunctionType),
@@ -52,7 +52,7 @@ class Reach:
     """All that can be reached and written, and in words what the limits left out."""
 
     snapshots: list[Snapshot]
-    arrays: list[_Array]
+    arrays: list[Any]
     left_out: tuple[str, ...]
 
 
@@ -70,7 +70,7 @@ class _Search:
         self._seen: dict[int, object] = {}  # The objects too, so that no id is used again.
         self._globals: set[tuple[int, str]] = set()
         self._snapshots: list[Snapshot] = []
-        self._arrays: list[_Array] = []
+        self._arrays: list[Any] = []
         self._near: deque[tuple[Any, int]] = deque()
         self._last: deque[tuple[Any, int]] = deque()
         self._too_deep: dict[int, object] = {}
@@ -116,6 +116,9 @@ class _Search:
         """Take the snapshots that `value` needs; return what to look at next."""
         if isinstance(value, np.ndarray):
             return self._visit_array(value)
+        if is_device_array(value):
+            self._arrays.append(value)
+            return ()
         if isinstance(value, _CODE):
             return self._visit_code(value)
         if isinstance(value, dict):

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.params.places import imported_cupy, is_device_array
+
 _PARAMETER_TYPES = (np.float16, np.float32, np.float64)
 _MOST_LISTED = 50
 
@@ -18,7 +20,9 @@ def parameter_flaw(leaf: Any, remedy: str = "leave it out of the tree") -> str |
         return flaw
     if isinstance(leaf, np.ndarray) and type(leaf) not in (np.ndarray, np.memmap):
         return f"a {_type_name(leaf)}, a subclass of ndarray; use np.asarray(...)"
-    if isinstance(leaf, np.ndarray | np.generic):
+    if is_device_array(leaf) and type(leaf) is not imported_cupy().ndarray:
+        return f"a {_type_name(leaf)}, a subclass of cupy.ndarray; use cupy.asarray(...)"
+    if isinstance(leaf, np.ndarray | np.generic) or is_device_array(leaf):
         return None if leaf.dtype.type in _PARAMETER_TYPES else _dtype_flaw(leaf, remedy)
     return None if isinstance(leaf, float) else _object_flaw(leaf, remedy)
 
@@ -28,7 +32,7 @@ def gradient_flaw(leaf: Any) -> str | None:
     remedy = "give a float array"
     if (flaw := _unusable_kind(leaf)) is not None:
         return flaw
-    if isinstance(leaf, np.ndarray | np.generic):
+    if isinstance(leaf, np.ndarray | np.generic) or is_device_array(leaf):
         return None if leaf.dtype.kind in "fiu" else _dtype_flaw(leaf, remedy)
     if isinstance(leaf, int | float) and not isinstance(leaf, bool):
         return None
@@ -49,8 +53,8 @@ def listed(problems: Sequence[str]) -> str:
 
 
 def _unusable_kind(leaf: Any) -> str | None:
-    if type(leaf).__module__.startswith("cupy"):
-        return f"a {_type_name(leaf)}; GPU arrays are not supported yet, use .get()"
+    if type(leaf).__module__.startswith("cupy") and not is_device_array(leaf):
+        return f"a {_type_name(leaf)}; give a dense cupy.ndarray, such as .toarray()"
     if isinstance(leaf, np.ma.MaskedArray):
         return "a masked array; use .filled(0.0), or leave the masked entries out"
     if isinstance(leaf, np.matrix):
@@ -58,7 +62,7 @@ def _unusable_kind(leaf: Any) -> str | None:
     return None
 
 
-def _dtype_flaw(leaf: np.ndarray[Any, Any] | np.generic, remedy: str) -> str:
+def _dtype_flaw(leaf: Any, remedy: str) -> str:
     what = f"{leaf.dtype} array of shape {leaf.shape}"
     if leaf.dtype.kind == "c":
         return f"{what}; use its .real and .imag as two float arrays"

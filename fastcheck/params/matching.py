@@ -13,6 +13,7 @@ from fastcheck.errors import FastcheckError, InputError, InputTypeError
 from fastcheck.params.leaves import gradient_flaw, is_number, listed
 from fastcheck.params.names import match_names
 from fastcheck.params.nesting import Branch, children, is_namedtuple, key_name
+from fastcheck.params.places import is_array, on_host
 from fastcheck.params.tree import ParamTree, Tensor
 
 _MOST_SHOWN = 20
@@ -38,7 +39,7 @@ class _Attempt:
             self.problems.append(f"{tensor.name}: {flaw}")
             return
         with np.errstate(over="ignore"):  # A long double may be too large: then it is infinite.
-            gradient = np.array(leaf, dtype=np.float64, copy=True, subok=False)
+            gradient = np.array(on_host(leaf), dtype=np.float64, copy=True, subok=False)
         # One derivative is one derivative: `np.sum(dz)` is a fine gradient of a (1, 1) bias.
         if gradient.shape != tensor.shape and not gradient.size == tensor.size == 1:
             self.problems.append(_shape_problem(tensor, gradient.shape))
@@ -141,7 +142,7 @@ def _entries(node: Branch, grads: Any) -> list[tuple[str | int, Any]]:
     """The named entries of `grads`, if it is a container like `node`; none otherwise."""
     if isinstance(grads, Mapping):
         return [] if node.is_sequence else [(key_name(key), grads[key]) for key in grads]
-    if isinstance(grads, np.ndarray) and grads.ndim and len(grads) == len(node.names):
+    if is_array(grads) and grads.ndim and len(grads) == len(node.names):
         return list(enumerate(grads)) if node.is_sequence else []
     if not isinstance(grads, list | tuple):
         return []
@@ -197,7 +198,7 @@ def _in_order(tree: ParamTree, leaves: list[Any]) -> _Attempt:
 
 def _as_vector(tree: ParamTree, grads: Any) -> _Attempt:
     """One array: that of the only tensor, or all derivatives in the tree's order."""
-    array = np.asarray(_array_of_numbers(grads))
+    array = np.asarray(on_host(_array_of_numbers(grads)))
     only, size = tree.tensors[0], tree.size
     attempt = _Attempt()
     if len(tree) == 1 and array.shape == only.shape:
@@ -262,7 +263,7 @@ def _what_it_holds(grads: Any) -> str:
 
 
 def _entry_text(name: str, entry: Any) -> str:
-    return f"{name} {entry.shape}" if isinstance(entry, np.ndarray) else f"{name}"
+    return f"{name} {entry.shape}" if is_array(entry) else f"{name}"
 
 
 def _what_is_expected(tree: ParamTree) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fastcheck.errors import InputError, InputTypeError
 from fastcheck.params.leaves import listed, parameter_flaw
 from fastcheck.params.nesting import Path, children, tensor_name
@@ -64,8 +62,9 @@ def _refuse_emptiness(leaves: list[tuple[Path, Any]], argument: str) -> None:
         raise InputError(
             f"`{argument}` holds no arrays; pass the arrays that the loss is differentiated by."
         )
-    if all(np.size(leaf) == 0 for _, leaf in leaves):
-        shapes = ", ".join(f"{tensor_name(path)} {np.shape(leaf)}" for path, leaf in leaves)
+    # Not np.size: what a device array has is read off the array itself.
+    if all(getattr(leaf, "size", 1) == 0 for _, leaf in leaves):
+        shapes = ", ".join(f"{tensor_name(path)} {leaf.shape}" for path, leaf in leaves)
         raise InputError(
             f"`{argument}` holds no parameters, its arrays are all empty: {shapes}; "
             "pass at least one array with elements."

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastcheck.errors import InputError, InputTypeError
 from fastcheck.params.leaves import listed
+from fastcheck.params.places import on_host
 from fastcheck.params.tree import ParamTree, Tensor
 
 _Indices = NDArray[np.int64]
@@ -127,7 +128,7 @@ def _flat_indices(tensor: Tensor, spec: Any) -> _Indices:
 
 def _as_array(spec: Any) -> NDArray[Any]:
     try:
-        return np.asarray(spec)
+        return np.asarray(on_host(spec))
     except ValueError:
         raise _UnusableError("index tuples of different lengths; give one index per axis") from None
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastcheck.errors import InputError, InputTypeError
 from fastcheck.params.leaves import listed
 from fastcheck.params.nesting import Branch, Path, outline, rebuild, tensor_name, walk
+from fastcheck.params.places import Place, addresses, is_array, is_device_array, on_host
 from fastcheck.params.refusals import refuse_unusable
 from fastcheck.params.sharing import overlapping
 
@@ -37,6 +38,9 @@ class Tensor:
         The user's dtype, in native byte order: float16, float32 or float64.
     scalar
         The user gave a Python float or a NumPy scalar rather than an array. `value` is 0-d.
+    place
+        Where the user's array is, if that is a CUDA device (a CuPy array). `value` is in main
+        memory all the same.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Tensor:
     value: NDArray[np.float64]
     dtype: np.dtype[Any]
     scalar: bool = False
+    place: Place | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,8 +109,9 @@ class ParamTree:
         Parameters
         ----------
         params
-            A float array, a float, or any nesting of dict, list and tuple (subclasses and
-            namedtuples included) of them. float16, float32 and float64 are accepted.
+            A float array of NumPy or CuPy, a float, or any nesting of dict, list and tuple
+            (subclasses and namedtuples included) of them. float16, float32 and float64 are
+            accepted.
         argument
             What the error messages call it.
 
@@ -149,15 +155,17 @@ class ParamTree:
         Parameters
         ----------
         leaves
-            An object for every name of the tree. They are put in as they are, not copied.
+            An object for every name of the tree. They are put in as they are, not copied; but a
+            NumPy array in the place of a CuPy array is taken to that one's device.
         """
-        return rebuild(self.root, [leaves[name] for name in self.names])
+        return rebuild(self.root, [_placed(tensor, leaves[tensor.name]) for tensor in self.tensors])
 
     def copies(self) -> Any:
         """The parameters as the user's loss takes them, in fresh float64 memory.
 
-        Arrays are arrays. A Python float or NumPy scalar is a `numpy.float64`, which cannot be
-        written: what perturbs parameters in place must `build` with 0-d arrays instead.
+        Arrays are arrays, on the device where the user's are. A Python float or NumPy scalar is a
+        `numpy.float64`, which cannot be written: what perturbs parameters in place must `build`
+        with 0-d arrays instead.
         """
         return self.build({tensor.name: _copy(tensor) for tensor in self.tensors})
 
@@ -199,20 +207,31 @@ class ParamTree:
 
 
 def _tensor(path: Path, leaf: Any) -> Tensor:
-    array = np.asarray(leaf)
+    array = np.asarray(on_host(leaf))
     value = np.array(array, dtype=np.float64, order="K", copy=True, subok=False)
-    scalar = not isinstance(leaf, np.ndarray)
-    return Tensor(tensor_name(path), path, value, array.dtype.newbyteorder("="), scalar)
+    dtype = array.dtype.newbyteorder("=")
+    return Tensor(tensor_name(path), path, value, dtype, not is_array(leaf), Place.of(leaf))
 
 
 def _copy(tensor: Tensor) -> Any:
+    if tensor.place is not None:
+        return tensor.place.array(tensor.value)
     return tensor.value[()] if tensor.scalar else tensor.value.copy(order="K")
+
+
+def _placed(tensor: Tensor, leaf: Any) -> Any:
+    if tensor.place is None or type(leaf) is not np.ndarray:
+        return leaf
+    return tensor.place.array(leaf)
 
 
 def _shared(leaves: list[Any], tensors: tuple[Tensor, ...]) -> tuple[tuple[str, str], ...]:
     # A scalar has no memory that a loss could write to: an empty array stands in for it.
-    arrays = [leaf if isinstance(leaf, np.ndarray) else np.empty(0) for leaf in leaves]
-    return tuple((tensors[i].name, tensors[j].name) for i, j in overlapping(arrays))
+    nothing = np.empty(0)
+    device = [addresses(leaf) if is_device_array(leaf) else nothing for leaf in leaves]
+    host = [leaf if isinstance(leaf, np.ndarray) else nothing for leaf in leaves]
+    pairs = sorted(overlapping(host) + overlapping(device))
+    return tuple((tensors[i].name, tensors[j].name) for i, j in pairs)
 
 
 def _refuse_non_finite(tensors: tuple[Tensor, ...], argument: str) -> None:
@@ -235,9 +254,8 @@ def _refuse_non_finite(tensors: tuple[Tensor, ...], argument: str) -> None:
 
 def _refuse_unfaithful_containers(tree: ParamTree, params: object, argument: str) -> None:
     """Containers with a constructor of their own may not come out as they went in."""
-    values = {tensor.name: tensor.value for tensor in tree.tensors}
     try:
-        rebuilt = list(walk(tree.build(values)))
+        rebuilt = list(walk(rebuild(tree.root, [tensor.value for tensor in tree.tensors])))
         faithful = len(rebuilt) == len(tree) and all(
             path == tensor.path and leaf is tensor.value
             for (path, leaf), tensor in zip(rebuilt, tree.tensors, strict=True)

@@ -37,6 +37,7 @@ def call_ufunc(tape: Tape, ufunc: np.ufunc, method: str, inputs: Any, kwargs: An
     out = kwargs.pop("out", None)
     if isinstance(out, tuple):
         out = out[0] if len(out) == 1 else out
+    inputs, kwargs = tape.downloads.hosted(inputs), tape.downloads.hosted(kwargs)
     if method == "__call__":
         result = _apply(tape, ufunc, inputs, kwargs)
     elif method == "at":
@@ -94,6 +95,7 @@ def _fold(ufunc: np.ufunc, a: Any, axis: int = 0, *, every: bool, keepdims: bool
 def call_function(tape: Tape, function: Any, args: Any, kwargs: Any) -> Any:
     """Answer a NumPy function where an argument is traced."""
     tape.refuse_if_closed()
+    args, kwargs = tape.downloads.hosted(args), tape.downloads.hosted(kwargs)
     if function not in TRACED:
         return _constant_only(tape, function, args, kwargs)
     out = kwargs.pop("out", None)

@@ -37,7 +37,8 @@ class Store:
 
     @property
     def is_scalar(self) -> bool:
-        return not isinstance(self._node.value, np.ndarray)
+        # CuPy gives arrays without axes where NumPy gives scalars.
+        return self.tape.place is None and not isinstance(self._node.value, np.ndarray)
 
     @property
     def node(self) -> Node:

@@ -1,7 +1,7 @@
-"""Stand-ins for `numpy` and `scipy.special` in the user's modules, while their loss is traced.
+"""Stand-ins for `numpy`, `cupy` and `scipy.special` in the user's modules during a trace.
 
-Names are replaced in the namespaces of the user's modules, never in NumPy or SciPy: what libraries
-and compiled code look up is what it always was.
+Names are replaced in the namespaces of the user's modules, never in the libraries: what those and
+compiled code look up is what it always was.
 """
 
 from __future__ import annotations
@@ -15,8 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.params.places import imported_cupy
+from fastcheck.trace.device_calls import (
+    array_module,
+    device_functions,
+    functions_of,
+    special_functions,
+)
+from fastcheck.trace.functions.making import makers
 from fastcheck.trace.functions.softmax import softmax_family
+from fastcheck.trace.holders import attributes_of_objects
 from fastcheck.trace.source import is_library
+from fastcheck.trace.tape import Tape
 
 Space = dict[str, Any]
 _replacing = threading.RLock()  # a loss may itself check a gradient
@@ -37,17 +47,19 @@ class _StandIn(types.ModuleType):
 
 
 @contextmanager
-def replaced_in_user_modules(loss: Callable[..., Any], replacements: Space) -> Iterator[None]:
-    """Let the user's modules see `replacements` in place of the NumPy functions of those names."""
-    swaps = _swaps(np, replacements)
+def replaced_in_user_modules(loss: Callable[..., Any], tape: Tape) -> Iterator[None]:
+    """Let the user's modules see functions of traced arrays in place of the libraries'."""
+    swaps = _swaps(np, makers(tape))
+    if imported_cupy() is not None:
+        swaps |= _swaps_of_cupy(tape, swaps[id(np)])
     if "scipy.special" in sys.modules:
         special = sys.modules["scipy.special"]
-        swaps |= _swaps(special, softmax_family())
+        swaps |= _swaps(special, softmax_family(special))
         swaps |= _swaps(sys.modules["scipy"], {"special": swaps[id(special)]})
     undo: list[Callable[[], None]] = []
     with _replacing:
         try:
-            for space in _spaces(loss):
+            for space in (*_spaces(loss), *_attributes(loss)):
                 _swap_names(space, swaps, undo)
             for cell in _cells(loss):
                 _swap_cell(cell, swaps, undo)
@@ -61,6 +73,37 @@ def _swaps(module: types.ModuleType, replacements: Space) -> dict[int, Any]:
     """Return what takes the place of a module and of objects in it, by their identity."""
     swaps = {id(getattr(module, name)): new for name, new in replacements.items()}
     swaps[id(module)] = _StandIn(module, replacements)
+    return swaps
+
+
+def _swaps_of_cupy(tape: Tape, numpy: Any) -> dict[int, Any]:
+    cupy = imported_cupy()
+    replacements = device_functions(tape)
+    swaps: dict[int, Any] = {}
+    for name in ("linalg", "fft"):
+        if isinstance(module := vars(cupy).get(name), types.ModuleType):
+            swaps |= _swaps(module, functions_of(module, getattr(np, name), tape))
+            replacements[name] = swaps[id(module)]
+    stand_in = _StandIn(cupy, replacements)
+    choose = array_module(cupy.get_array_module, stand_in, numpy)
+    replacements["get_array_module"] = vars(stand_in)["get_array_module"] = choose
+    swaps |= {id(vars(cupy)[name]): new for name, new in replacements.items()}
+    swaps[id(cupy)] = stand_in
+    return swaps | _swaps_of_cupyx(tape)
+
+
+def _swaps_of_cupyx(tape: Tape) -> dict[int, Any]:
+    """`cupyx.scipy.special`, under all the names that lead to it."""
+    name = "cupyx.scipy.special"
+    if name not in sys.modules:
+        return {}
+    swaps = _swaps(sys.modules[name], special_functions(sys.modules[name], tape))
+    while "." in name:
+        parent, _, child = name.rpartition(".")
+        if not hasattr(sys.modules[parent], child):
+            break
+        swaps |= _swaps(sys.modules[parent], {child: swaps[id(sys.modules[name])]})
+        name = parent
     return swaps
 
 
@@ -101,9 +144,15 @@ def _spaces(loss: Callable[..., Any]) -> list[Space]:
     return list(found.values())
 
 
+def _attributes(loss: Any) -> list[Space]:
+    """Return the attributes of the user's objects that the loss can reach."""
+    loss = getattr(loss, "func", loss)  # functools.partial
+    return attributes_of_objects(_functions(loss), loss, getattr(loss, "__self__", None))
+
+
 def _is_the_users(name: str, module: types.ModuleType, packages: set[str]) -> bool:
     package = name.partition(".")[0]
-    if package in ("numpy", "scipy", "numba", "cupy"):
+    if package in ("numpy", "scipy", "numba", "cupy", "cupyx"):
         return False
     if package == "fastcheck":
         return name.startswith("fastcheck.problems")

@@ -36,7 +36,7 @@ _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": 
 _POWERS = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 _METHODS = """
     sum prod mean std var max min argmax argmin any all cumsum cumprod ptp argsort ravel squeeze
-    swapaxes repeat take dot clip round diagonal trace nonzero searchsorted
+    swapaxes repeat take clip round diagonal trace nonzero searchsorted
 """
 
 
@@ -104,6 +104,10 @@ def _transpose(self: Traced, *axes: Any) -> Any:
     return np.transpose(self, None if axes in ((), (None,)) else _shape_arguments(axes))
 
 
+def _dot(self: Traced, b: Any, out: Any = None) -> Any:
+    return np.dot(self, b) if out is None else np.dot(self, b, out=out)
+
+
 def _flatten(self: Traced, order: str = "C") -> Any:
     return np.ravel(self, order=order).copy()  # type: ignore[call-overload]
 
@@ -132,6 +136,7 @@ def install() -> None:
     for name, method in {
         "reshape": _reshape,
         "transpose": _transpose,
+        "dot": _dot,
         "flatten": _flatten,
         "conj": _conj,
         "conjugate": _conj,

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.params.places import is_device_array
+from fastcheck.trace.holders import names_in
 from fastcheck.trace.source import is_library
 from fastcheck.trace.tape import Tape
 from fastcheck.trace.traced import wrap
@@ -39,7 +41,7 @@ class _Rebinder:
     def replaced(self, value: Any) -> Any:
         if id(value) in self._known:
             return self._known[id(value)]
-        if type(value) is np.ndarray and value.dtype.kind == "f":
+        if _is_data(value):
             data = wrap(self._tape, self._tape.constant(value))
             # The user's array may be reached in other ways too, which would not see a write.
             data.forbid_writes()
@@ -64,7 +66,7 @@ class _Rebinder:
     def _container(self, value: Any) -> Any:
         """Containers of arrays, such as a list of minibatches; others stay the user's own."""
         parts = list(value.values() if isinstance(value, dict) else value)
-        if not any(type(part) is np.ndarray and part.dtype.kind == "f" for part in parts):
+        if not any(map(_is_data, parts)):
             return value
         new = [self.replaced(part) for part in parts]
         made = dict(zip(value, new, strict=True)) if isinstance(value, dict) else type(value)(new)
@@ -97,7 +99,7 @@ class _Rebinder:
         space = self._globals.get(id(source))
         if space is None:
             space = self._globals[id(source)] = dict(source)
-        for name in _names(function.__code__):
+        for name in names_in(function.__code__):
             if name in source:
                 value = source[name]
                 self._keep_alive.append(value)
@@ -106,10 +108,8 @@ class _Rebinder:
         return space
 
 
-def _names(code: types.CodeType) -> set[str]:
-    """Names that the code and the functions defined inside it look up."""
-    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return set(code.co_names).union(*map(_names, inner))
+def _is_data(value: Any) -> bool:
+    return (type(value) is np.ndarray or is_device_array(value)) and value.dtype.kind == "f"
 
 
 def _of_the_user(function: types.FunctionType) -> bool:

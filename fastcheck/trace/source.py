@@ -1,10 +1,11 @@
-"""Which line of the user's code is running: the first frame outside fastcheck, NumPy and SciPy."""
+"""Which line of the user's code is running: the first frame outside fastcheck and NumPy."""
 
 from __future__ import annotations
 
 import site
 import sys
 import sysconfig
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 # The packaged problems are user code like any other.
 _OURS = tuple(str(path) for path in _PACKAGE.iterdir() if path.name != "problems")
 _NUMPY = str(Path(np.__file__).resolve().parent)
-_LIBRARIES = (*_OURS, _NUMPY, str(Path(_NUMPY).with_name("scipy")))
+_LIBRARIES = (
+    *_OURS,
+    _NUMPY,
+    *(str(Path(_NUMPY).with_name(name)) for name in ("scipy", "cupy", "cupyx")),
+)
 # The standard library and what is installed beside it.
 _INSTALLED = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -25,16 +30,29 @@ _UNKNOWN = SourceLine("<unknown>", 0)
 
 
 def user_line() -> SourceLine:
-    """Return the innermost line of code that belongs to neither fastcheck, NumPy nor SciPy."""
+    """Return the innermost line of code that belongs to neither fastcheck, NumPy nor its kin."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_LIBRARIES) and file[:1] != "<":
-            return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
-        if file.startswith(("<stdin>", "<ipython")):
+        if _is_the_users(file):
             return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return _UNKNOWN
+
+
+def line_of(error: BaseException) -> SourceLine:
+    """Return the innermost such line on the way to an error."""
+    found = _UNKNOWN
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if _is_the_users(frame.f_code.co_filename):
+            found = SourceLine(frame.f_code.co_filename, line, frame.f_code.co_name)
+    return found
+
+
+def _is_the_users(file: str) -> bool:
+    if file[:1] == "<":
+        return file.startswith(("<stdin>", "<ipython"))
+    return not file.startswith(_LIBRARIES)
 
 
 def is_library(file: str) -> bool:

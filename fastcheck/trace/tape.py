@@ -8,8 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.errors import FastcheckError
+from fastcheck.params.places import Place
+from fastcheck.trace.downloads import Downloads
 from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primitive
 from fastcheck.trace.source import user_line
+
+DEVICE_REMEDY = (
+    "write xp = cupy.get_array_module(x) and xp.dot(x, W), or import cupy at the top of your "
+    "module, so that its functions can be traced; or give batched=True"
+)
 
 
 class Untraceable(FastcheckError):  # noqa: N818  # a state of the code, not a mistake
@@ -29,9 +36,14 @@ class Tape:
 
     `refusal` keeps the first thing that could not be traced, so that user code which swallows the
     exception cannot turn a broken trace into a trusted one.
+
+    `place` is where the parameters are if they are CuPy arrays: the traced arrays then have CuPy's
+    manners, where those differ from NumPy's. `downloads` are the CuPy arrays that it has met.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place | None = None) -> None:
+        self.place = place
+        self.downloads = Downloads()
         self.graph = Graph()
         self.refusal: Untraceable | None = None
         self.closed = False
@@ -45,15 +57,17 @@ class Tape:
 
     def constant(self, value: Any) -> Node:
         """Return a node for plain data, sharing one node among uses of the same unchanged array."""
+        value = self.downloads.hosted(value)
         if not isinstance(value, np.ndarray):
             return self._add(CONSTANT, (), {}, np.asarray(value), frozenset())
         known = self._constants.get(id(value))
         if known is not None:
             original, node = known
-            if original is value and _identical(node.value, value):
+            if original is value and (node.value is value or _identical(node.value, value)):
                 return node
         # A private copy: the user may write into the array later in the same forward pass.
-        node = self._add(CONSTANT, (), {}, value.copy(order="K"), frozenset())
+        private = value if self.downloads.made(value) else value.copy(order="K")
+        node = self._add(CONSTANT, (), {}, private, frozenset())
         self._constants[id(value)] = (value, node)
         return node
 

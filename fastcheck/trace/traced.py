@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from fastcheck.params.places import imported_cupy
 from fastcheck.trace.graph import Node, Primitive
 from fastcheck.trace.memory import Step, Store, laid_out_as, positions
 from fastcheck.trace.primitives import (
@@ -24,7 +25,7 @@ from fastcheck.trace.primitives import (
     TRANSPOSE,
     WHERE,
 )
-from fastcheck.trace.tape import Converted, Tape, UntraceableAttribute
+from fastcheck.trace.tape import DEVICE_REMEDY, Converted, Tape, UntraceableAttribute
 
 
 class Traced:
@@ -42,7 +43,13 @@ class Traced:
 
     @property  # type: ignore[misc]  # `isinstance(x, np.ndarray)` has to be as it will be
     def __class__(self) -> type:
-        """The type that NumPy would have given, for code that asks."""
+        """The type that NumPy would have given, for code that asks.
+
+        CuPy asks too. It takes what claims to be an array of NumPy for one, and refuses it; what is
+        neither NumPy's nor its own it leaves to `__array_ufunc__`.
+        """
+        if self.tape.place is not None:
+            return Traced
         return np.ndarray if isinstance(self.node.value, np.ndarray) else type(self.node.value)
 
     # -- what the graph side needs ----------------------------------------------------------------
@@ -120,12 +127,17 @@ class Traced:
 
         return call_function(self.tape, func, args, kwargs)
 
+    def __cupy_override_elementwise_kernel__(self, kernel: Any, *args: Any, **kwargs: Any) -> Any:
+        from fastcheck.trace.device_calls import call_kernel
+
+        return call_kernel(self.tape, kernel, args, kwargs)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         self.tape.refuse_if_closed()
         if not self.node.constant:
             self.tape.refuse(
                 "an array that depends on the parameters is turned into an ordinary one, which "
-                "NumPy cannot see through",
+                f"{'CuPy' if self.tape.place else 'NumPy'} cannot see through",
                 "write np.dot(X, W) for X.dot(W) where X is plain data, `net.W = W` for "
                 "`net.W[...] = W`, and make arrays that collect results with np.zeros(...) inside "
                 "the loss",
@@ -252,6 +264,7 @@ class Traced:
     def __setitem__(self, index: Any, value: Any) -> None:
         if self.is_scalar:
             raise TypeError("'numpy.float64' object does not support item assignment")
+        value = self.tape.downloads.hosted(value)
         if isinstance(index, Traced) and self._masks(index, value):
             self._write_masked(index.node, as_node(self.tape, value))
             return
@@ -306,6 +319,14 @@ class Traced:
         self[...] = value
 
     def __getattr__(self, name: str) -> Any:
+        place = self.tape.place
+        if place is not None and not name.startswith("__"):
+            if name == "get":  # brings the array to the host, where it is already
+                return lambda *_, **__: self
+            if name == "device":
+                return place.device
+            if hasattr(imported_cupy().ndarray, name):
+                raise UntraceableAttribute(f"cupy.ndarray.{name} cannot be traced; {DEVICE_REMEDY}")
         if name.startswith("__") or not hasattr(np.ndarray, name):
             raise AttributeError(f"a traced array has no attribute {name!r}")
         raise UntraceableAttribute(
@@ -324,6 +345,7 @@ def as_node(tape: Tape, value: Any) -> Node:
         value.tape.refuse_if_closed()
         return value.node
     if isinstance(value, (list, tuple)) and contains_traced(value):
+        value = tape.downloads.hosted(value)
         from fastcheck.trace.functions.join import stack_nested
 
         return stack_nested(value).node
@@ -341,6 +363,7 @@ def contains_traced(value: Any) -> bool:
 
 def plain_index(tape: Tape, index: Any) -> Any:
     """Return an index of plain data; reading a traced index out of the trace leaves a guard."""
+    index = tape.downloads.hosted(index)
     if isinstance(index, tuple):
         return tuple(plain_index(tape, part) for part in index)
     if isinstance(index, Traced):

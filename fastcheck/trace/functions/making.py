@@ -9,11 +9,12 @@ compiled code (`np.random`, for one) calls `np.empty` too and must get real memo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from fastcheck.params.places import is_device_array
 from fastcheck.trace.functions.common import lift, tape_of
 from fastcheck.trace.functions.join import stack_nested
 from fastcheck.trace.registry import traced
@@ -44,8 +45,12 @@ def _maker(name: str, tape: Tape, thread: int) -> Callable[..., Any]:
         if name == "full_like" and contains_traced(args[1:2]):
             return full_like(*args, **kwargs)
         if name in _LIKE:
-            array = _ORIGINAL["zeros_like" if name == "empty_like" else name](*args, **kwargs)
-            return array if isinstance(array, Traced) else _fresh(tape, array)
+            given: Any = (shaped_like(args[0]), *args[1:])
+            array = _ORIGINAL["zeros_like" if name == "empty_like" else name](*given, **kwargs)
+            made = array if isinstance(array, Traced) else _fresh(tape, array)
+            # Of integers and masks of the device, there are no traced ones.
+            mine = isinstance(made, Traced) or not is_device_array(args[0])
+            return made if mine else original(*args, **kwargs)
         if name == "full" and contains_traced(args[1:2]):
             return np.broadcast_to(args[1], args[0]).copy()
         # Uninitialised memory differs from call to call; zeros do not.
@@ -53,6 +58,14 @@ def _maker(name: str, tape: Tape, thread: int) -> Callable[..., Any]:
         return _fresh(tape, array)
 
     return make
+
+
+def shaped_like(a: Any) -> Any:
+    """An array on the host with the shape, dtype and layout of a device array; else `a` itself."""
+    if not is_device_array(a):
+        return a
+    order = "F" if a.flags.f_contiguous and not a.flags.c_contiguous else "C"
+    return np.empty(a.shape, a.dtype, order=order)  # type: ignore[call-overload]
 
 
 def _list_taker(name: str, thread: int) -> Callable[..., Any]:
@@ -125,8 +138,18 @@ def makers(tape: Tape) -> dict[str, Any]:
         **{name: _maker(name, tape, thread) for name in (*_MAKERS, *_LIKE)},
         **{name: _converter(name, thread) for name in _CONVERTERS},
         **{name: _list_taker(name, thread) for name in _LIST_TAKERS},
-        "c_": _Joiner(np.c_, np.column_stack, thread),
-        "r_": _Joiner(np.r_, lambda parts: np.concatenate([*map(np.atleast_1d, parts)]), thread),
+        **joiners(vars(np), thread),
+    }
+
+
+def joiners(module: Mapping[str, Any], thread: int) -> dict[str, Any]:
+    """Return what takes the place of a module's `c_` and `r_`, if it has them."""
+    joins: dict[str, Callable[[Any], Any]] = {
+        "c_": np.column_stack,
+        "r_": lambda parts: np.concatenate([*map(np.atleast_1d, parts)]),
+    }
+    return {
+        name: _Joiner(module[name], join, thread) for name, join in joins.items() if name in module
     }
 
 

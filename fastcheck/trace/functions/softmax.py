@@ -5,8 +5,8 @@ So no protocol reaches them: while a loss is traced, the user's modules see thes
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,14 +34,11 @@ def softmax(x: Any, axis: Any = None) -> Any:
     return np.exp(log_softmax(x, axis))
 
 
-def softmax_family() -> dict[str, Any]:
-    """Return what takes the place of SciPy's functions, by name; empty if SciPy is not in use."""
-    special = sys.modules.get("scipy.special")
-    if special is None:
-        return {}
-
+def softmax_family(special: ModuleType) -> dict[str, Any]:
+    """Return what takes the place of the functions of SciPy's module, or of CuPy's, by name."""
     rules: dict[str, Any] = {"logsumexp": logsumexp, "log_softmax": log_softmax, "softmax": softmax}
-    return {name: _either(rule, getattr(special, name)) for name, rule in rules.items()}
+    known = {name: rule for name, rule in rules.items() if hasattr(special, name)}
+    return {name: _either(rule, getattr(special, name)) for name, rule in known.items()}
 
 
 def _either(rule: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
