@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcheck.engines.base import IndexArray
+from fastcheck.engines.base import U64, Engine, IndexArray
 from fastcheck.engines.plan import Assignment
 from fastcheck.errors import InputError
 from fastcheck.fusion import compiler
@@ -85,7 +85,8 @@ def check(
         the error bars are then wider, and what looks wrong is computed again in float64.
     batched : bool
         `loss` takes stacked parameters (a leading axis of B copies in every array) and returns B
-        losses. Nothing is traced then: the stacks are put through `loss` itself.
+        losses. Nothing is traced then: the stacks are put through `loss` itself, on arrays like
+        those of `params`; `engine` and `precision` stay as they are.
     memory : int or str, optional
         The memory that stacks may take: bytes, or text such as "64MB". By default a quarter of
         what is free, at most 1 GiB; on a GPU half of what is free there.
@@ -135,8 +136,11 @@ def check(
     selected = select_indices(tree, select, options.seed)
     if not callable(grads):
         match_gradients(tree, grads)  # say what does not match before any work is done
-    with ONE_AT_A_TIME, keep(loss, params, grads) as kept:
-        run = Run(loss, tree, options, tolerances)
+    with (
+        ONE_AT_A_TIME,
+        keep(loss, params, grads) as kept,
+        Run(loss, tree, options, tolerances) as run,
+    ):
         analytic = _analytic(tree, grads, run)
         judged, written = _judge_all(run, tree, selected, analytic, kept)
         notes = _notes(tree, run, written, kept.left_out)
@@ -194,8 +198,8 @@ def numerical_gradient(
         progress=progress,
         seed=seed,
     )
-    with ONE_AT_A_TIME, keep(loss, params):
-        run = Run(loss, tree, options, tolerance_for([tensor.dtype for tensor in tree]))
+    tolerances = tolerance_for([tensor.dtype for tensor in tree])
+    with ONE_AT_A_TIME, keep(loss, params), Run(loss, tree, options, tolerances) as run:
         values = {}
         with Progress(tree.size, "differentiating", enabled=options.progress) as bar:
             for tensor in tree:
@@ -223,8 +227,8 @@ def _analytic(tree: ParamTree, grads: Any, run: Run) -> Gradients:
     return match_gradients(tree, given, argument="grads(params)")
 
 
-Judged = list[tuple[Judgement, str, str, float]]
-"""Per tensor: the judgement, the engine's name, why that engine, and the seconds it took."""
+Judged = list[tuple[Judgement, Assignment, float]]
+"""Per tensor: the judgement, the engine and why that one, and the seconds it took."""
 
 
 def _judge_all(
@@ -243,7 +247,7 @@ def _judge_all(
                 judgement, assignment = _judge_one(
                     run, tensor, selected[tensor.name], analytic, floors[tensor.name], bar
                 )
-            judged.append((judgement, assignment.engine.name, assignment.reason, watch.total()))
+            judged.append((judgement, assignment, watch.total()))
             # A loss that stores θ in them leaves only the tensor perturbed last different from θ.
             written.update(kept.changed())
     return judged, [name for name in tree.names if name in written]
@@ -286,10 +290,18 @@ def _notes(
             f"The parameters are {' and '.join(coarse)}; the numerical gradient was computed in "
             "float64 from the same values."
         )
+    low = [name for name, assigned in run.plan.assignments.items() if _in_float32(assigned.engine)]
+    if low:
+        notes.append(
+            f"The differences of {', '.join(low)} were computed in float32, as asked for; the "
+            "error bars are wider, and what looked wrong was computed again in float64."
+        )
     for one, other in tree.shared:
         notes.append(f"{one} and {other} share memory; each was perturbed alone.")
-    if run.plan.loop.writes_params:
-        names = ", ".join(run.plan.loop.writes_params)
+    callers = [run.plan.loop, run.plan.batched]
+    argument = {name for caller in callers if caller for name in caller.writes_params}
+    if argument:
+        names = ", ".join(name for name in tree.names if name in argument)
         notes.append(f"`loss` writes into its argument ({names}); it was given copies.")
     if written:
         notes.append(
@@ -303,6 +315,10 @@ def _notes(
     return (*notes, *(f"{what[0].upper()}{what[1:]}." for what in compiler.notes))
 
 
+def _in_float32(engine: Engine) -> bool:
+    return engine.exact and engine.unit_roundoff > U64
+
+
 def _report(
     tree: ParamTree,
     run: Run,
@@ -314,10 +330,8 @@ def _report(
     verdict, sentence = overall(judgement for judgement, *_ in judged)
     revised = revise([judgement for judgement, *_ in judged])
     tensors = {
-        tensor.name: _tensor_report(tensor, judgement, engine, reason, seconds, options)
-        for tensor, judgement, (_, engine, reason, seconds) in zip(
-            tree, revised, judged, strict=True
-        )
+        tensor.name: _tensor_report(tensor, judgement, assignment, seconds, options)
+        for tensor, judgement, (_, assignment, seconds) in zip(tree, revised, judged, strict=True)
     }
     if not any(report.verdict is verdict for report in tensors.values()):
         notes = (sentence, *notes)
@@ -337,8 +351,7 @@ def _report(
 def _tensor_report(
     tensor: Tensor,
     judgement: Judgement,
-    engine: str,
-    reason: str,
+    assignment: Assignment,
     seconds: float,
     options: Options,
 ) -> TensorReport:
@@ -355,8 +368,9 @@ def _tensor_report(
         resolution=judgement.resolution,
         kinked=judgement.kinked,
         step=judgement.step,
-        engine=engine,
-        engine_reason=reason,
+        engine=assignment.engine.name,
+        engine_reason=assignment.reason,
+        device=assignment.engine.device,
         forward_passes=judgement.checked * (2 if options.method == "central" else 1),
         loss_calls=judgement.loss_calls,
         seconds=seconds,

@@ -154,7 +154,8 @@ def _command(
 
 def _add_engine(parser: ArgumentParser) -> None:
     parser.add_argument("--engine", default="auto", help="auto, fused, replay or loop (auto)")
-    parser.add_argument("--device", default="auto", help="auto, cpu or gpu (auto)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, gpu, or gpu:0,1 (auto)")
+    parser.add_argument("--precision", default="float64", help="float64 or float32 (float64)")
 
 
 def _add_memory(parser: ArgumentParser) -> None:

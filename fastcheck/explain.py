@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastcheck.engines.batched import BatchedEngine
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.spread import SpreadEngine
 from fastcheck.keep import keep
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
@@ -36,6 +38,8 @@ class TensorPlan:
     ----------
     operations : tuple of int
         The numbers of the operations that are computed again for every perturbed copy.
+    device : str
+        Where: ``"cpu"``, ``"gpu:0"`` or ``"gpu:0,1"``.
     chunk : int
         Parameters per chunk; 1 for the loop.
     bytes_per_chunk : int
@@ -51,6 +55,7 @@ class TensorPlan:
     name: str
     shape: tuple[int, ...]
     engine: str
+    device: str
     reason: str
     operations: tuple[int, ...]
     chunk: int
@@ -124,8 +129,8 @@ def explain(
         progress=False,
         seed=0,
     )
-    with ONE_AT_A_TIME, keep(loss, params):
-        run = Run(loss, tree, options, tolerance_for([tensor.dtype for tensor in tree]))
+    tolerances = tolerance_for([tensor.dtype for tensor in tree])
+    with ONE_AT_A_TIME, keep(loss, params), Run(loss, tree, options, tolerances) as run:
         tensors = tuple(_tensor_plan(run, tensor) for tensor in tree)
     graph = run.plan.graph
     return Explanation(
@@ -168,16 +173,20 @@ def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
     engine, costs = assignment.engine, assignment.costs
     graph = run.plan.graph
     operations: tuple[int, ...] = ()
-    replay = engine.replay if isinstance(engine, FusedEngine) else engine
+    first = engine.parts[0] if isinstance(engine, SpreadEngine) else engine
+    replay = first.replay if isinstance(first, FusedEngine) else first
     chunk, per_parameter = 1, 0
     if isinstance(replay, ReplayEngine) and graph is not None:
         numbers = _numbers(graph)
         operations = tuple(numbers[node] for node in slice_for(graph, tensor.name).nodes)
         chunk, per_parameter = replay.chunk, replay.bytes_per_parameter
+    if isinstance(engine, BatchedEngine):
+        chunk, per_parameter = engine.parameters_per_stack(tensor.name), engine.bytes_per_parameter
     return TensorPlan(
         name=tensor.name,
         shape=tensor.shape,
         engine=engine.name,
+        device=engine.device,
         reason=assignment.reason,
         operations=operations,
         chunk=chunk,

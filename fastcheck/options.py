@@ -24,6 +24,7 @@ class Options:
     step: Step
     engine: str
     devices: tuple[Device, ...]
+    choose_device: bool
     precision: str
     batched: bool
     memory: int | None
@@ -57,6 +58,7 @@ class Options:
             step=validate_step(step, tree),
             engine=_one_of("engine", engine, ENGINES),
             devices=resolve_devices(device),
+            choose_device=device == "auto",
             precision=_one_of("precision", precision, PRECISIONS),
             batched=_batched(batched),
             memory=None if memory is None else parse_memory(memory),

@@ -16,6 +16,7 @@ from fastcheck.engines.base import Engine, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.plan import Assignment, Plan, Planner
 from fastcheck.engines.rounding import jitter_noise
+from fastcheck.engines.stacked_loss import StackedLoss
 from fastcheck.errors import FastcheckError, InputError
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
@@ -33,6 +34,8 @@ if hasattr(os, "register_at_fork"):  # another thread may have held it when the 
 
 class Run:
     """The numerical gradient of a loss, tensor by tensor.
+
+    As a context manager it gives the memory of other devices back at the end.
 
     Parameters
     ----------
@@ -66,13 +69,16 @@ class Run:
         self._noise: float | None = None
         self._shown: float | None = None
         self._noises: dict[str, float] = {}
-        self.loss = LossFunction(loss, tree)
+        if options.batched:
+            _refuse_with_batched(options, tree)
+        self.loss: LossFunction = (StackedLoss if options.batched else LossFunction)(loss, tree)
         with noting("`loss` is called as loss(params), with float64 copies of `params`."):
             self._planner = Planner(
                 self.loss,
                 tree,
                 engine=options.engine,
                 devices=options.devices,
+                choose_device=options.choose_device,
                 precision=options.precision,
                 memory=options.memory,
                 noise=self.noise,
@@ -80,6 +86,12 @@ class Run:
             )
             _refuse_randomness(self.loss, self._planner.plan.loop.loss)
         self.plan: Plan = self._planner.prepare()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._planner.close()
 
     def noise(self) -> float:
         """Return σ of the loss, measured the first time that it is asked for."""
@@ -133,6 +145,26 @@ class Run:
         return {"noise": noise, "stairs": max(self._noises.values())}
 
 
+def _refuse_with_batched(options: Options, tree: ParamTree) -> None:
+    """Refuse keywords about stacks that are not ours but the user's own function's."""
+    if options.engine != "auto":
+        raise InputError(
+            f"`engine` is '{options.engine}', but with batched=True `loss` itself computes the "
+            "stacks: leave engine='auto', or give a `loss` of single parameters and "
+            "batched=False."
+        )
+    if options.precision != "float64":
+        raise InputError(
+            f"`precision` is '{options.precision}', but with batched=True `loss` itself computes "
+            "the stacks: leave precision='float64', and convert inside `loss` if you want to."
+        )
+    if options.devices[0].is_gpu and all(tensor.place is None for tensor in tree):
+        raise InputError(
+            f"`device` is {options.devices[0]}, but with batched=True the stacks are NumPy arrays "
+            "like `params`: leave device='auto', or give CuPy arrays as `params`."
+        )
+
+
 def _refuse_randomness(loss: LossFunction, first: float) -> None:
     difference = loss.repeatability(first)
     if difference != 0:
@@ -170,8 +202,8 @@ def moving(tensor: Tensor) -> Iterator[None]:
 
 def _raised_by_loss(error: Exception) -> bool:
     frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-    called = LossFunction.evaluate.__code__
-    return called in frames and not isinstance(error, FastcheckError)
+    calls = (LossFunction.evaluate.__code__, StackedLoss.losses.__code__)
+    return any(code in frames for code in calls) and not isinstance(error, FastcheckError)
 
 
 class Stopwatch:

@@ -110,6 +110,7 @@ class TestCheck:
             "memory": "64MB",
             "seed": 3,
             "device": "auto",
+            "precision": "float64",
         }
 
     def test_json_holds_the_report(self, capsys, net, tmp_path):

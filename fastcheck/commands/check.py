@@ -28,6 +28,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             select=arguments.select,
             engine=arguments.engine,
             device=arguments.device,
+            precision=arguments.precision,
             memory=arguments.memory,
             seed=arguments.seed,
         )

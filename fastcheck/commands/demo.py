@@ -152,6 +152,7 @@ def _check(arguments: Namespace, problem: Problem, terminal: Terminal) -> Report
         problem.grads,
         engine=arguments.engine,
         device=arguments.device,
+        precision=arguments.precision,
         seed=arguments.seed,
     )
     output.show(report, terminal)
@@ -165,7 +166,11 @@ def _explain(arguments: Namespace, problem: Problem, terminal: Terminal) -> None
     from fastcheck.report.explanation import choice
 
     plan = fastcheck.explain(
-        problem.loss, problem.params, engine=arguments.engine, device=arguments.device
+        problem.loss,
+        problem.params,
+        engine=arguments.engine,
+        device=arguments.device,
+        precision=arguments.precision,
     )
     for number, tensor in enumerate(plan.tensors):
         title = "" if number else "Engines"
@@ -178,7 +183,8 @@ def _seconds_again(arguments: Namespace, problem: Problem, report: Report) -> fl
 
     if report.seconds > _WORTH_REPEATING:
         return None
-    options = {"engine": arguments.engine, "device": arguments.device, "seed": arguments.seed}
+    names = ("engine", "device", "precision", "seed")
+    options = {name: getattr(arguments, name) for name in names}
     return fastcheck.check(problem.loss, problem.params, problem.grads, **options).seconds
 
 

@@ -44,10 +44,10 @@ def _budget() -> str:
 
 
 def _gpu(status: GpuStatus) -> list[tuple[str, str]]:
-    note = "The GPU engine is not part of this version of fastcheck; checks run on the CPU."
     if status.missing:
-        return [("gpu", f"none. {status.missing}"), ("", note)]
+        return [("gpu", f"none. {status.missing}")]
     lines = [("gpu" if not n else "", _describe(n, gpu)) for n, gpu in enumerate(status.devices)]
+    note = 'device="gpu" takes the first, "gpu:0,1" several; "auto" the first for long checks.'
     return [*lines, ("", f"CuPy {status.cupy_version}. {note}")]
 
 

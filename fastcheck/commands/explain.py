@@ -22,6 +22,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             problem.params,
             engine=arguments.engine,
             device=arguments.device,
+            precision=arguments.precision,
             memory=arguments.memory,
         )
     terminal.line(str(explanation))

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 _INSTALL = "`pip install cupy-cuda12x` (CUDA 12 drivers) or `pip install cupy-cuda13x` (CUDA 13)"
+
+
+_SECONDS_ONCE_LOADED, _SECONDS_TO_LOAD = 0.5, 4.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,16 @@ class GpuStatus:
     devices: tuple[Gpu, ...] = ()
     missing: str = ""
     cupy_version: str = ""
+
+
+def seconds_to_start_gpu() -> float:
+    """Return what work on the CPU has to take before a GPU is looked for, in seconds.
+
+    CuPy takes a second or so to import, and as long again to make a device ready.
+    """
+    if sys.modules.get("cupy") is not None:
+        return _SECONDS_ONCE_LOADED
+    return math.inf if importlib.util.find_spec("cupy") is None else _SECONDS_TO_LOAD
 
 
 def gpu_status() -> GpuStatus:

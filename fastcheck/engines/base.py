@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray: TypeAlias = NDArray[np.float64]
+U64, U32 = 2.0**-53, 2.0**-24
+"""The unit roundoffs of float64 and float32."""
 IndexArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
@@ -61,6 +63,21 @@ class Engine(Protocol):
     @property
     def magnitude(self) -> float:
         """The size of the largest terms that J is made of, as far as known; at least |J|."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu", "gpu:0" or "gpu:0,1"."""
+        ...
+
+    @property
+    def unit_roundoff(self) -> float:
+        """The unit roundoff of its arithmetic: 2⁻⁵³ for float64, 2⁻²⁴ for float32."""
+        ...
+
+    @property
+    def careful(self) -> Engine:
+        """The engine that looks again at what seems wrong: itself, or one with more digits."""
         ...
 
     def differences(

@@ -26,10 +26,16 @@ class Costs:
     replay: float | None = None
     fused: float | None = None
     compiling: float = 0.0
+    batched: float | None = None
 
     def known(self) -> dict[str, float]:
         """Return the estimates by the engine's name, kernels being compiled."""
-        every = {"fused": self.fused, "replay": self.replay, "loop": self.loop}
+        every = {
+            "fused": self.fused,
+            "replay": self.replay,
+            "batched": self.batched,
+            "loop": self.loop,
+        }
         return {name: seconds for name, seconds in every.items() if seconds is not None}
 
     def of(self, engine: str) -> float:

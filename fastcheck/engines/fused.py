@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from threading import RLock
 
 import numpy as np
 
-from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.devices.base import Device
+from fastcheck.devices.cpu import cpu_device
+from fastcheck.engines.base import U32, U64, BoolArray, Differences, FloatArray, IndexArray
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.fusion.cuda import CudaCode
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.fusion.kernel import Kernel, threads
-from fastcheck.fusion.lower import lower
+from fastcheck.fusion.lower import Program, lower
+from fastcheck.fusion.ongpu import CudaKernel
 from fastcheck.fusion.printer import print_kernel
 from fastcheck.fusion.roots import Group, groups_of
-from fastcheck.fusion.schedule import schedule
+from fastcheck.fusion.schedule import Schedule, schedule
 from fastcheck.fusion.series import REACHES
 from fastcheck.params import Tensor
 
@@ -29,10 +34,15 @@ HOISTED_BYTES = 16 * 1024**2
 _SECONDS_A_CALL, _SECONDS_AN_OPERATION, _SECONDS_A_HOISTED = 3e-4, 0.16e-9, 1.5e-9
 # And what printing takes for each operation in a kernel.
 _SECONDS_TO_PRINT = 1.3e-5
+# On a GPU transfers and launches are what is seen; the second is for copies by the million.
+_SECONDS_A_CALL_ON_GPU, _SECONDS_A_COPY_ON_GPU = 1e-4, 1e-8
 _SAMPLE = 64
 _MOST_REFUSED = 0.1
 # An argument of a polynomial is a step times inputs and weights; they are seldom larger than this.
 _USUAL_GAIN = 8.0
+# Engines of several devices have one replay engine behind them.
+_REPLAYING = RLock()
+AnyKernel = Kernel | CudaKernel
 
 
 class FusedEngine:
@@ -47,6 +57,10 @@ class FusedEngine:
         Bytes for what is hoisted out of the kernels, at a time.
     worth : float
         Seconds that printing a kernel may take at most, by estimate.
+    device : Device, optional
+        Where the kernels run; `replay` is on the host all the same. By default the CPU.
+    precision : {"float64", "float32"}
+        The arithmetic of kernels on a GPU. On the CPU it is always float64.
 
     Raises
     ------
@@ -63,7 +77,14 @@ class FusedEngine:
     exact = True
 
     def __init__(
-        self, replay: ReplayEngine, tensor: Tensor, memory: int, worth: float = inf
+        self,
+        replay: ReplayEngine,
+        tensor: Tensor,
+        memory: int,
+        worth: float = inf,
+        *,
+        device: Device | None = None,
+        precision: str = "float64",
     ) -> None:
         if not replay.exact:
             raise NotFusable("a function takes part whose difference cancels digits")
@@ -73,16 +94,25 @@ class FusedEngine:
         self.slice = replay.slice
         self.refused = 0
         self._tensor = tensor
-        self._memory = min(memory, HOISTED_BYTES)
+        self._place = cpu_device() if device is None else device
+        self._precision = precision if self._place.is_gpu else "float64"
+        self.device = str(self._place)
+        self.unit_roundoff = U64 if self._precision == "float64" else U32
+        self._memory = memory if self._place.is_gpu else min(memory, HOISTED_BYTES)
         self._worth = worth
         self._groups = groups_of(self.slice)
-        self._kernels: dict[tuple[Group, float], Kernel | None] = {}
+        self._kernels: dict[tuple[Group, float], AnyKernel | None] = {}
         self._gain = dict.fromkeys(self._groups, _USUAL_GAIN)
         self._tried: dict[tuple[Group, float], float] = {}
         for group in self._groups:
             self.kernel(group, REACHES[0])
 
-    def kernel(self, group: Group, reach: float) -> Kernel | None:
+    @property
+    def careful(self) -> FusedEngine | ReplayEngine:
+        """Itself, or the replay engine where the kernels compute in float32."""
+        return self if self.unit_roundoff == U64 else self.replay
+
+    def kernel(self, group: Group, reach: float) -> AnyKernel | None:
         """Return the kernel of a group; None if its elements do not reach the loss."""
         if (group, reach) not in self._kernels:
             with np.errstate(all="ignore"):  # what overflows is refused, copy by copy
@@ -92,18 +122,32 @@ class FusedEngine:
                 planned = schedule(program)
                 if planned.operations * _SECONDS_TO_PRINT > self._worth:
                     raise NotFusable("a long kernel would take longer to print than the replay")
-                kernel = Kernel(print_kernel(program, planned), self._memory)
+                kernel = self._printed(program, planned)
             self._kernels[group, reach] = kernel
         return self._kernels[group, reach]
 
-    def kernels(self) -> list[Kernel]:
+    def _printed(self, program: Program, planned: Schedule) -> AnyKernel:
+        if not self._place.is_gpu:
+            return Kernel(print_kernel(program, planned), self._memory)
+        source = print_kernel(program, planned, CudaCode)
+        return CudaKernel(source, self._memory, self._place, self._precision)
+
+    def kernels(self) -> list[AnyKernel]:
         """Return the kernels that differences of the usual step need."""
         found = [self.kernel(group, REACHES[0]) for group in self._groups]
         return [kernel for kernel in found if kernel is not None]
 
+    def forget(self) -> None:
+        """Give back the memory of the device."""
+        for kernel in self._kernels.values():
+            if isinstance(kernel, CudaKernel):
+                kernel.forget()
+
     def seconds(self, count: int) -> float:
         """Estimate the time of the differences of `count` elements, kernels compiled."""
         kernels = self.kernels()
+        if self._place.is_gpu:
+            return _SECONDS_A_CALL_ON_GPU + count * _SECONDS_A_COPY_ON_GPU
         each = max((kernel.source.operations for kernel in kernels), default=0.0)
         work = each * count * _SECONDS_AN_OPERATION
         hoisted = sum(kernel.elements for kernel in kernels) * _SECONDS_A_HOISTED
@@ -199,10 +243,11 @@ class FusedEngine:
         central: bool,
     ) -> Differences:
         """Replay the copies that the kernel refused."""
-        self.refused += int(refused.sum())
-        again = self.replay.differences(
-            self._tensor.name, indices[refused], steps[refused], central=central
-        )
+        with _REPLAYING:
+            self.refused += int(refused.sum())
+            again = self.replay.differences(
+                self._tensor.name, indices[refused], steps[refused], central=central
+            )
         found.plus[refused], found.minus[refused] = again.plus, again.minus
         found.kinked[refused] = again.kinked
         return replace(found, loss_calls=again.loss_calls)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
+from fastcheck.engines.base import U64, BoolArray, FloatArray, IndexArray
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import PROBE_STEP, ReplayEngine, Survey
 from fastcheck.params import Tensor
 
-_RELATIVE = 1e-9
+_RELATIVE, _RELATIVE_FLOAT32 = 1e-9, 1e-4
 _STEP = 2.0**-31
 """The step, in units of the tensor's largest element: about the one that exact engines take."""
 # Differences are exact for any step, and with one as small as this nothing crosses over, however
@@ -51,16 +51,23 @@ def unlike_replay(
         return "most copies would cross a kink"
     with np.errstate(invalid="ignore"):  # of refused copies
         derivatives = (plus + minus)[few:] / (2.0 * _STEP * scale)
-    return _one_by_one(survey, plus[:few], minus[:few], refused[:few]) or _all_together(
-        fused.replay, tensor, indices, np.where(refused[few:], 0.0, derivatives), refused[few:], rng
+    relative = _RELATIVE if fused.unit_roundoff == U64 else _RELATIVE_FLOAT32
+    return _one_by_one(survey, plus[:few], minus[:few], refused[:few], relative) or _all_together(
+        fused.replay,
+        tensor,
+        indices,
+        np.where(refused[few:], 0.0, derivatives),
+        refused[few:],
+        rng,
+        relative,
     )
 
 
 def _one_by_one(
-    survey: Survey, plus: FloatArray, minus: FloatArray, refused: BoolArray
+    survey: Survey, plus: FloatArray, minus: FloatArray, refused: BoolArray, relative: float
 ) -> str | None:
     for ours, theirs in ((plus, survey.up), (minus, -survey.down)):
-        allowed = _RELATIVE * (np.abs(theirs) + np.max(np.abs(theirs), initial=0.0))
+        allowed = relative * (np.abs(theirs) + np.max(np.abs(theirs), initial=0.0))
         wrong = ~(np.abs(ours - theirs) <= allowed) & np.isfinite(theirs) & ~refused
         if wrong.any():
             place = int(np.flatnonzero(wrong)[0])
@@ -78,12 +85,13 @@ def _all_together(
     derivatives: FloatArray,
     left_out: BoolArray,
     rng: np.random.Generator,
+    relative: float,
 ) -> str | None:
     weights = rng.uniform(0.5, 1.5, len(indices)) * rng.choice((-1.0, 1.0), len(indices))
     weights[left_out] = 0.0
     terms = weights * derivatives
     slope = _slope(replay, tensor, indices, weights)
-    if slope is None or abs(slope - terms.sum()) <= _RELATIVE * np.abs(terms).sum():
+    if slope is None or abs(slope - terms.sum()) <= relative * np.abs(terms).sum():
         return None
     return (
         f"its derivatives add up to {terms.sum():.12g} in a direction, and the replay's to "

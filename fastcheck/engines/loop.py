@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.engines.base import Differences, FloatArray, IndexArray
+from fastcheck.engines.base import U64, Differences, FloatArray, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.working import WorkingTree
 from fastcheck.params import ParamTree, Tensor
@@ -48,6 +48,8 @@ class LoopEngine:
 
     name = "loop"
     exact = False
+    device = "cpu"
+    unit_roundoff = U64
 
     def __init__(self, loss: LossFunction, tree: ParamTree) -> None:
         self._function = loss
@@ -58,6 +60,11 @@ class LoopEngine:
         self.loss = loss(self._working.tree)
         self.magnitude = abs(self.loss)
         self._notice_writes()
+
+    @property
+    def careful(self) -> LoopEngine:
+        """Itself."""
+        return self
 
     def differences(
         self,

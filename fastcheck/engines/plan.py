@@ -6,22 +6,30 @@ the way, and the cross-check against the user's function agrees. Otherwise it is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
+from threading import RLock
 
 import numpy as np
 
-from fastcheck.devices import Device, budget
+from fastcheck.devices import Device, budget, resolve_devices
+from fastcheck.devices.cpu import cpu_device
+from fastcheck.devices.gpu import seconds_to_start_gpu
 from fastcheck.differences import Bases
 from fastcheck.engines.base import Engine
+from fastcheck.engines.batched import REASON as BATCHED
+from fastcheck.engines.batched import BatchedEngine
 from fastcheck.engines.choice import WORTH_A_KERNEL, Costs, costs_of, kernel_pays
 from fastcheck.engines.crosscheck import Noise, disagreement
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.kernelcheck import unlike_replay
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
+from fastcheck.engines.ondevice import DevicePlanner, OnDevice
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.engines.rounding import rounding_of, term_size
+from fastcheck.engines.spread import SpreadEngine
+from fastcheck.engines.stacked_loss import StackedLoss
 from fastcheck.errors import FastcheckError, InputError
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.keep import keep
@@ -33,6 +41,7 @@ from fastcheck.trace.tape import Untraceable
 from fastcheck.trace.tracer import trace
 
 ENGINES = ("auto", "loop", "replay", "fused")
+_CALLING = RLock()
 _TRUSTED = "traced, and cross-checked against `loss`"
 
 
@@ -59,6 +68,8 @@ class Plan:
         Why the forward pass was not traced, if it was not.
     assignments : dict of str to Assignment
         Tensor name → engine.
+    batched : BatchedEngine or None
+        The engine of all tensors where `loss` takes stacks.
     """
 
     loop: LoopEngine
@@ -66,6 +77,7 @@ class Plan:
     traced: Graph | None = None
     refusal: str = ""
     assignments: dict[str, Assignment] = field(default_factory=dict)
+    batched: BatchedEngine | None = None
 
 
 class Planner:
@@ -80,6 +92,8 @@ class Planner:
         made.
     devices : tuple of Device
         Where stacks of copies are computed.
+    choose_device : bool
+        A check that would take long on the CPU may go to the first GPU.
     precision : {"float64", "float32"}
         The floating-point type of the stacks.
     memory : int or None
@@ -96,6 +110,7 @@ class Planner:
         *,
         engine: str,
         devices: tuple[Device, ...],
+        choose_device: bool,
         precision: str,
         memory: int | None,
         noise: Noise,
@@ -104,14 +119,26 @@ class Planner:
         self._loss = loss
         self._tree = tree
         self._engine = engine
-        self._memory = budget(devices[0], memory)
+        self._memory = budget(cpu_device(), memory)
+        self._elsewhere = DevicePlanner(devices, precision, memory, rng)
+        self._choose_device = choose_device
+        self._given_memory = memory
+        self._precision = precision
         self._noise = noise
         self._rng = rng
-        self._bases = Bases(devices[0], precision)
+        self._bases = Bases()
+        self._other_bases: dict[tuple[str, str], Bases] = {}
+        self._used: set[Device] = set()
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:
         """Trace the loss, unless the loop was asked for; assign no engine yet."""
+        if isinstance(self._loss, StackedLoss):
+            self.plan.refusal = BATCHED
+            self.plan.batched = BatchedEngine(
+                self._loss, self._tree, self.plan.loop, self._given_memory, self._noise
+            )
+            return self.plan
         if self._engine == "loop":
             self.plan.refusal = "asked for with engine='loop'"
             self._trace_for_rounding()
@@ -127,6 +154,20 @@ class Planner:
             self._insist(self.plan.refusal)
         self._still_runs()
         return self.plan
+
+    def close(self) -> None:
+        """Give back what lies on other devices; engines that go on send it again."""
+        if not self._used:
+            return
+        for assignment in self.plan.assignments.values():
+            engine = assignment.engine
+            for part in engine.parts if isinstance(engine, SpreadEngine) else (engine,):
+                if isinstance(part, FusedEngine):
+                    part.forget()
+        for bases in self._other_bases.values():
+            bases.clear()
+        for device in self._used:
+            device.release()
 
     def _trace(self) -> Graph:
         # Whatever the loss stores (running means, caches) must not stay traced.
@@ -151,6 +192,8 @@ class Planner:
         return assignment
 
     def _choose(self, tensor: Tensor, count: int, trial: bool) -> Assignment:
+        if self.plan.batched is not None:
+            return self._by_stacks(self.plan.batched, tensor, count, trial)
         if self.plan.graph is None:
             return self._by_loop(count, self.plan.refusal)
         obstacle = escaped_number(self.plan.graph, tensor.name)
@@ -165,7 +208,80 @@ class Planner:
         if obstacle is not None:
             self._insist(obstacle)
             return self._by_loop(count, obstacle)
-        return self._by_kernel_or_replay(tensor, count, replay, trial)
+        if not tensor.size:
+            return self._by_kernel_or_replay(tensor, count, replay, trial)
+        if self._elsewhere.devices[0].is_gpu:
+            return self._by_devices(self._elsewhere, tensor, count, replay)
+        assignment = self._by_kernel_or_replay(tensor, count, replay, trial)
+        gpu = self._worth_a_gpu(assignment) if self._choose_device else None
+        if gpu is not None:
+            return self._by_devices(gpu, tensor, count, replay)
+        if self._precision != "float64" and assignment.engine is replay and replay.exact:
+            # Kernels on the CPU are quicker in float64 than stacks are in float32.
+            return self._by_stacks_on(self._elsewhere, tensor, count, replay)
+        return assignment
+
+    def _worth_a_gpu(self, assignment: Assignment) -> DevicePlanner | None:
+        """Return a planner for the first GPU, where there is one and the CPU would take long."""
+        seconds = assignment.costs.of(assignment.engine.name)
+        if self._engine == "loop" or seconds < seconds_to_start_gpu():
+            return None
+        try:
+            device = resolve_devices("gpu")
+        except FastcheckError:
+            return None
+        return DevicePlanner(device, self._precision, self._given_memory, self._rng)
+
+    def _by_devices(
+        self, gpus: DevicePlanner, tensor: Tensor, count: int, host: ReplayEngine
+    ) -> Assignment:
+        """Assign kernels on the devices, or stacks on them; failing these, the host's engine."""
+        self._used.update(gpus.devices)
+        if self._engine == "replay":
+            return self._by_stacks_on(gpus, tensor, count, host)
+        found = gpus.fused(host, tensor, count)
+        if found.engine is not None:
+            return self._on_devices(found, host, count)
+        self._insist_on_kernels(tensor, found.note)
+        return self._by_stacks_on(gpus, tensor, count, host, f"no kernel, because {found.note}")
+
+    def _by_stacks_on(
+        self, devices: DevicePlanner, tensor: Tensor, count: int, host: ReplayEngine, *notes: str
+    ) -> Assignment:
+        def replay_on(device: Device, memory: int, precision: str) -> ReplayEngine:
+            assert self.plan.graph is not None
+            return self._replay(self.plan.graph, tensor, device, memory, precision)
+
+        found = devices.replay(host, tensor, replay_on)
+        if found.engine is not None:
+            return self._on_devices(found, host, count, *notes)
+        reason = "; ".join([_TRUSTED, *notes, f"on the host, because {found.note}"])
+        return Assignment(host, reason, costs_of(host, None, count, self._seconds_a_call()))
+
+    def _on_devices(
+        self, found: OnDevice, host: ReplayEngine, count: int, *notes: str
+    ) -> Assignment:
+        assert found.engine is not None
+        seconds = self._seconds_a_call()
+        engine = found.engine.parts[0] if isinstance(found.engine, SpreadEngine) else found.engine
+        costs = costs_of(host, None, count, seconds)
+        if isinstance(engine, FusedEngine):
+            costs = replace(costs, fused=engine.seconds(count))
+        elif isinstance(engine, ReplayEngine):
+            costs = replace(costs, replay=engine.seconds(count))
+        return Assignment(found.engine, "; ".join([_TRUSTED, found.note, *notes]), costs)
+
+    def _by_stacks(
+        self, batched: BatchedEngine, tensor: Tensor, count: int, trial: bool
+    ) -> Assignment:
+        if count:
+            batched.trust(tensor)
+        if trial:
+            batched.try_out(tensor)
+        loop = 2 * count * self._seconds_a_call()
+        return Assignment(
+            batched, BATCHED, Costs(loop, batched=batched.seconds(tensor.name, count))
+        )
 
     def _by_loop(self, count: int, why: str) -> Assignment:
         return Assignment(self.plan.loop, why, Costs(2 * count * self._seconds_a_call()))
@@ -184,11 +300,7 @@ class Planner:
             obstacle = self._unlike_replay(fused, tensor, count)
         if fused is not None and obstacle is None:
             return Assignment(fused, _TRUSTED, costs)
-        if self._engine == "fused":
-            raise InputError(
-                f"`engine` is 'fused', but there is no kernel for {tensor.name}: {obstacle}. "
-                "Use engine='auto', which falls back to the replay engine."
-            )
+        self._insist_on_kernels(tensor, obstacle)
         return Assignment(replay, f"{_TRUSTED}; no kernel, because {obstacle}", costs)
 
     def _kernel(
@@ -225,14 +337,31 @@ class Planner:
         )
         return None if found is None else f"the cross-check failed: {found}"
 
-    def _replay(self, graph: Graph, tensor: Tensor) -> ReplayEngine:
+    def _replay(
+        self,
+        graph: Graph,
+        tensor: Tensor,
+        device: Device | None = None,
+        memory: int = 0,
+        precision: str = "float64",
+    ) -> ReplayEngine:
+        """Return the replay engine of a tensor: on the host, unless a device is given."""
         loop = self.plan.loop
 
         def fallback(indices: np.ndarray, moves: np.ndarray) -> np.ndarray:
-            return loop.differences(tensor.name, indices, moves, central=False).plus
+            with _CALLING:  # engines of several devices may come at the same time
+                return loop.differences(tensor.name, indices, moves, central=False).plus
 
+        if device is None:
+            return ReplayEngine(
+                graph, tensor, loop.loss, self._memory, fallback, self._bases, loop.magnitude
+            )
+        bases = self._other_bases.get((device.name, precision))
+        if bases is None:
+            bases = self._other_bases[device.name, precision] = Bases(device, precision)
+        careful = None if precision == "float64" else self._replay(graph, tensor)
         return ReplayEngine(
-            graph, tensor, loop.loss, self._memory, fallback, self._bases, loop.magnitude
+            graph, tensor, loop.loss, memory, fallback, bases, loop.magnitude, careful
         )
 
     def _compare_loss(self, graph: Graph) -> None:
@@ -255,6 +384,13 @@ class Planner:
                 "`loss` stores arrays where they cannot be put back after the trace, and finds "
                 f"them in its next call ({left}). Use engine='loop', on a network made anew."
             ) from None
+
+    def _insist_on_kernels(self, tensor: Tensor, obstacle: str | None) -> None:
+        if self._engine == "fused":
+            raise InputError(
+                f"`engine` is 'fused', but there is no kernel for {tensor.name}: {obstacle}. "
+                "Use engine='auto', which falls back to the replay engine."
+            )
 
     def _insist(self, why: str) -> None:
         if self._engine in ("replay", "fused"):

@@ -101,6 +101,15 @@ class BlockwiseKernel(ABC):
                 plus[chosen], minus[chosen], refused[chosen] = *parts, flags
         return plus, minus, refused.astype(bool)
 
+    def _halve(self) -> bool:
+        """Take half as many positions at a time from now on; False if it was one already."""
+        blocked = self._blocked
+        if blocked is None or min(self._capacity, blocked.size) <= 1:
+            return False
+        self._capacity = min(self._capacity, blocked.size) // 2
+        self._lasting, self._arranged, self._visited = Values({}), {}, None
+        return True
+
     @abstractmethod
     def _run_block(
         self,

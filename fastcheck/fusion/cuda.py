@@ -1,8 +1,9 @@
 """CUDA C++: what a team of threads does for one perturbed copy.
 
 A lane of the CPU's vectors is a thread here, so numbers are plain ones, and the arrays are the same
-in the same layout. Blocks of samples are spread over the rows of a team. The kernel around it is in
-``kernels/differences.cu``.
+in the same layout. Pointers come out of tables, so the compiler has to be told that what they point
+to is only read (``__ldg``). Blocks of samples are spread over the rows of a team. The kernel around
+it is in ``kernels/differences.cu``.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ class CudaCode(Code):
         return self.integer(self.copy, pointer, "copy")
 
     def integer(self, scope: Scope, pointer: str, index: str) -> str:
-        return self._once(scope, ("integer", pointer, index), "Index", f"{pointer}[{index}]")
+        key = ("integer", pointer, index)
+        return self._once(scope, key, "Index", f"__ldg({pointer} + {index})")
 
     def following(self, integer: str) -> str:
         return self._once(self.copy, ("following", integer), "Index", f"{integer} + 1")
@@ -89,11 +91,11 @@ class CudaCode(Code):
 
     def load(self, scope: Scope, pointer: str, offset: int, lanes: bool) -> str:
         lane = " + team.lane" if lanes else ""
-        return self._number(scope, f"{pointer}[{offset}{lane}]")
+        return self._number(scope, f"__ldg({pointer} + {offset}{lane})")
 
     def weight(self, scope: Scope, place: str) -> str:
         ones = self.pointer("blocks", 2)
-        return self._number(scope, f"{ones}[{place} * {WIDTH} + team.lane]")
+        return self._number(scope, f"__ldg({ones} + {place} * {WIDTH} + team.lane)")
 
     # -- loops and the whole ----------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from fastcheck.fusion.source import Source
 FRAME = "differences.cu"
 THREADS = 256
 """Threads in a block, and the largest team."""
+_MOST_COPIES = 2**22
 _WANTED = 2**18
 """So many threads fill any device: teams are enlarged until there are that many."""
 
@@ -44,6 +45,32 @@ class CudaKernel(BlockwiseKernel):
         self._lanes = source.schedule.width
         self._code = cuda_source(FRAME, source.text, precision, self._lanes)
         self._lasting_on_device: _OnDevice | None = None
+        self._most_copies = max(1, min(_MOST_COPIES, memory // self._bytes_a_copy))
+
+    @property
+    def _bytes_a_copy(self) -> int:
+        """What a copy takes on the device: positions, step and results."""
+        return 8 * len(self.source.pins) + 3 * self._real.itemsize + 1
+
+    def run(
+        self, positions: Mapping[Pin, Positions], steps: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the changes and refusals, with less at a time where the device's memory ends."""
+        while True:
+            try:
+                return super().run(positions, steps)
+            except self._device.out_of_memory:
+                self.forget()
+                self._device.release()
+                if self._halve():
+                    continue
+                if self._most_copies == 1:
+                    raise
+                self._most_copies //= 2
+
+    def forget(self) -> None:
+        """Give up what lies on the device; it is sent again when it is needed."""
+        self._lasting_on_device = None
 
     @property
     def compiled(self) -> bool:
@@ -59,32 +86,43 @@ class CudaKernel(BlockwiseKernel):
         minus: NDArray[np.float64],
         refused: NDArray[np.uint8],
     ) -> None:
-        count = len(steps)
-        if not count:
-            return
         with self._device.active():
-            function = cuda_function(self._device, self._code, FUNCTION)
             constants = self._on_device(chosen)
-            where, h, sent = self._send(positions, steps)
-            result = self._device.xp.empty(count * (2 * self._real.itemsize + 1), dtype=np.uint8)
-            parts = self._parts(count)
-            teams = THREADS // (parts * self._lanes)
-            arguments = (
-                constants.arrays,
-                constants.strides,
-                where,
-                constants.lengths,
-                constants.blocks,
-                h,
-                *_split(result, count, self._real),
-                np.int64(0),
-                np.int64(count),
-                np.int64(parts),
-            )
-            function((-(-count // teams),), (THREADS,), arguments)
-            found = _split(self._device.to_host(result), count, self._real)
-            del sent  # the device has read it
-        plus[:], minus[:], refused[:] = found
+            for first in range(0, len(steps), self._most_copies):
+                part = slice(first, first + self._most_copies)
+                where = {pin: at[part] for pin, at in positions.items()}
+                found = self._launched(constants, where, steps[part])
+                plus[part], minus[part], refused[part] = found
+
+    def _launched(
+        self,
+        constants: _OnDevice,
+        positions: Mapping[Pin, Positions],
+        steps: NDArray[np.float64],
+    ) -> tuple[Any, Any, Any]:
+        """Compute copies; wait for them, and return the changes at ±h and the refusals."""
+        count = len(steps)
+        function = cuda_function(self._device, self._code, FUNCTION)
+        where, h, sent = self._send(positions, steps)
+        result = self._device.xp.empty(count * (2 * self._real.itemsize + 1), dtype=np.uint8)
+        parts = self._parts(count)
+        teams = THREADS // (parts * self._lanes)
+        arguments = (
+            constants.arrays,
+            constants.strides,
+            where,
+            constants.lengths,
+            constants.blocks,
+            h,
+            *_split(result, count, self._real),
+            np.int64(0),
+            np.int64(count),
+            np.int64(parts),
+        )
+        function((-(-count // teams),), (THREADS,), arguments)
+        found = _split(self._device.to_host(result), count, self._real)
+        del sent  # the device has read it
+        return found
 
     def _on_device(self, chosen: Chosen) -> _OnDevice:
         """Return the constants on the device; they stay there unless they are a block's alone."""

@@ -78,6 +78,8 @@ class TensorReport:
         Wall-clock time spent on it.
     notes : tuple of str
         Anything else that a reader should know about this tensor.
+    device : str
+        Where the differences were computed: ``"cpu"``, ``"gpu:0"`` or ``"gpu:0,1"``.
     """
 
     name: str
@@ -98,6 +100,12 @@ class TensorReport:
     loss_calls: int
     seconds: float
     notes: tuple[str, ...] = ()
+    device: str = "cpu"
+
+    @property
+    def engine_and_device(self) -> str:
+        """The engine, and the device unless it is the CPU: ``"fused on gpu:0"``."""
+        return self.engine if self.device == "cpu" else f"{self.engine} on {self.device}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

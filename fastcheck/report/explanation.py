@@ -62,7 +62,7 @@ def _tensor(tensor: TensorPlan) -> str:
     shape = "×".join(map(str, tensor.shape)) or "scalar"
     head = f"{_short(tensor.name, 40)}  {shape}  {tensor.engine}: {tensor.reason}"
     lines = textwrap.wrap(head, _WIDTH, subsequent_indent="  ")
-    if tensor.engine != "loop":
+    if tensor.engine in ("replay", "fused"):
         numbers = " ".join(f"%{number}" for number in tensor.operations)
         verb = "computes in kernels" if tensor.engine == "fused" else "replays"
         replayed = f"{verb} {len(tensor.operations)} operations: {numbers}"
@@ -74,7 +74,7 @@ def _tensor(tensor: TensorPlan) -> str:
             max_lines=3,
             placeholder=" …",
         )
-    if tensor.engine == "replay":
+    if tensor.engine in ("replay", "batched"):
         lines.append(
             f"  {tensor.chunk:,} parameters a chunk, {_megabytes(tensor.bytes_per_chunk)} of stacks"
         )

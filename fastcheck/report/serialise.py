@@ -108,6 +108,7 @@ def _tensor_to_dict(tensor: TensorReport) -> dict[str, Any]:
         "loss_calls": int(tensor.loss_calls),
         "seconds": _plain(tensor.seconds),
         "notes": list(tensor.notes),
+        "device": tensor.device,
     }
 
 
@@ -151,6 +152,8 @@ def _tensor_from_dict(name: str, data: object) -> TensorReport:
         loss_calls=fields.take("loss_calls", _integer),
         seconds=fields.take("seconds", _number),
         notes=fields.take("notes", _strings),
+        # Reports of versions that knew no other device lack it.
+        device=fields.take("device", _string) if "device" in fields else "cpu",
     )
 
 
@@ -186,6 +189,9 @@ class _Fields:
                 "give what `Report.to_dict` or `Report.to_json` returned."
             )
         self._data, self._where = data, where
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._data
 
     def require(self, names: str) -> None:
         """Raise if any of the space-separated names is absent, with all that are."""

@@ -69,7 +69,7 @@ def table(report: Report, paint: Paint, width: int) -> list[str]:
 
 def same_engine(rows: Sequence[TensorReport]) -> bool:
     """Whether one engine did every tensor, so that a column would repeat one word."""
-    return len({row.engine for row in rows}) <= 1
+    return len({row.engine_and_device for row in rows}) <= 1
 
 
 def _columns(rows: Sequence[TensorReport]) -> list[Column]:
@@ -86,7 +86,7 @@ def _columns(rows: Sequence[TensorReport]) -> list[Column]:
         Column("index", cells(_worst(worst_index)), over="worst element", least=8),
         Column("analytic", cells(_worst(lambda w: scientific(w.analytic))), right=True),
         Column("numeric", cells(_worst(lambda w: scientific(w.numeric))), right=True),
-        Column("engine", cells(lambda t: printable(t.engine)), least=6),
+        Column("engine", cells(lambda t: printable(t.engine_and_device)), least=6),
         Column("time", cells(lambda t: duration(t.seconds)), right=True),
     ]
     unneeded = set()

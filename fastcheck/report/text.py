@@ -69,7 +69,7 @@ def _means(report: Report) -> list[str]:
     rows = tuple(report.tensors.values())
     facts = [_DIFFERENCES.get(report.method, printable(report.method))]
     if rows and same_engine(rows) and rows[0].engine:
-        facts.append(f"engine {printable(rows[0].engine)}")
+        facts.append(f"engine {printable(rows[0].engine_and_device)}")
     facts.append(f"relative error {scientific(report.relative_error, 2)} overall")
     facts.append(f"loss called {count(report.loss_calls, 'time')}")
     return facts

@@ -23,9 +23,9 @@ def largest(values: FloatArray) -> float:
     return top if math.isfinite(top) else float(sizes[np.isfinite(sizes)].max(initial=0.0))
 
 
-def floor(values: FloatArray) -> float:
-    """Return 64u·max|n|: what propagating differences exactly is trusted to."""
-    return _FLOOR * U * largest(values)
+def floor(values: FloatArray, unit: float = U) -> float:
+    """Return 64u·max|n|: what differences, propagated exactly, are trusted to."""
+    return _FLOOR * unit * largest(values)
 
 
 def noise_at(differences: Differences, loss: float, noise: float) -> FloatArray:

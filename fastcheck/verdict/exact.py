@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
 from fastcheck.params import Tensor
-from fastcheck.verdict.bars import floor, gradient_noise, largest
+from fastcheck.verdict.bars import U, floor, gradient_noise, largest
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts, take
 from fastcheck.verdict.stencil import three_point
@@ -54,6 +54,7 @@ class Exact:
     ) -> None:
         self._probe, self._tensor, self._indices = probe, tensor, indices
         self._tolerance, self._rng = tolerance, rng
+        self._unit = probe.engine.unit_roundoff
         self.steps = np.full(len(indices), step)
         self._first = self.steps.copy()
         self._further: Differences | None = None
@@ -64,11 +65,11 @@ class Exact:
         reacted = reacts(near)
         apart = self._leave_kinks(near)
         spread = self._leave_curvature(near, apart)
-        values, gap = three_point(near)
+        values, gap = self._three_point(near)
         count = len(values)
         return assemble(
             values=values,
-            roundoff=np.full(count, floor(values)),
+            roundoff=np.full(count, floor(values, self._unit)),
             truncation=np.full(count, spread),
             gradient_noise=self._gradient_noise(gap, apart),
             steps=self.steps,
@@ -114,7 +115,7 @@ class Exact:
         for _ in range(_ROUNDS):
             if not len(usable):
                 return 0.0
-            values, gap = three_point(near)
+            values, gap = self._three_point(near)
             bends = _bends(values, gap)
             places = self._sample(bends, usable)
             changes, offending = self._changes(values, gap, places)
@@ -125,7 +126,7 @@ class Exact:
             curved = usable[bends[usable] >= least]
             if not self._shrink(near, places[offending], curved, spread):
                 return spread
-        values, gap = three_point(near)
+        values, gap = self._three_point(near)
         changes, _ = self._changes(values, gap, self._sample(_bends(values, gap), usable))
         return float(np.max(changes, initial=0.0))
 
@@ -145,7 +146,7 @@ class Exact:
         changes = np.where(other.kinked | ~np.isfinite(changes), 0.0, changes)
         size = largest(values)
         relative = 1e-3 * self._tolerance.rtol * np.maximum(np.abs(values[places]), 1e-3 * size)
-        offending: BoolArray = changes > np.maximum(relative, floor(values))
+        offending: BoolArray = changes > np.maximum(relative, floor(values, self._unit))
         if offending.any():
             # This one takes all elements to compute, and is seldom needed.
             rounding = self._gradient_noise(gap, np.zeros(len(values), dtype=bool))
@@ -173,6 +174,13 @@ class Exact:
         self.steps[curved] /= 16
         put(near, curved, self._probe.differences(self._indices[curved], self.steps[curved]))
         return True
+
+    def _three_point(self, near: Differences) -> tuple[FloatArray, FloatArray]:
+        """Return n and E; what may be the rounding of float32 does not count as curvature."""
+        values, gap = three_point(near)
+        if self._unit > U:
+            gap = np.maximum(gap - floor(values, self._unit), 0.0)
+        return values, gap
 
     def _gradient_noise(self, gap: FloatArray, apart: BoolArray) -> FloatArray:
         return gradient_noise(

@@ -35,7 +35,7 @@ def central_at(
     values, gap = three_point(near)
     sigma = np.zeros(len(values)) if exact else noise_at(near, probe.engine.loss, noise)
     # The noise of three points and of five; the larger, as it is not known yet which it will be.
-    roundoff = np.maximum(2 * Z * 0.95 * sigma / steps, floor(values))
+    roundoff = np.maximum(2 * Z * 0.95 * sigma / steps, floor(values, probe.engine.unit_roundoff))
     truncation = 2 * gap + _sampled_error(probe, indices, steps, near, roundoff, rng)
     size = np.maximum(np.abs(values), 1e-2 * largest(values))
     wide = ~(truncation + roundoff <= np.maximum(10 * tolerance.rtol * size, 1.5 * roundoff))

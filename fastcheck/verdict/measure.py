@@ -205,7 +205,7 @@ def second_look(
     chosen: list[Chosen] = []
 
     def remeasure(again: IndexArray) -> Measurement:
-        probe = Probe(engine, tensor.name)
+        probe = Probe(engine.careful, tensor.name)
         order = np.argsort(indices, kind="stable")
         places = order[np.searchsorted(indices, again, sorter=order)]
         own_noise = first.gradient_noise[places]

@@ -42,7 +42,7 @@ def forward(
     rounding = Z * sigma / steps
     return assemble(
         values=values,
-        roundoff=np.maximum(rounding, floor(values)),
+        roundoff=np.maximum(rounding, floor(values, probe.engine.unit_roundoff)),
         truncation=rounding + 2 * bend,
         gradient_noise=gradient_noise(tensor, indices, spread, steps, tolerance.unit),
         steps=steps,

@@ -16,6 +16,7 @@ Progress = Callable[[int], object]
 """Called with the number of parameters done since the last call."""
 
 _FIRST_SLICE = {True: 8192, False: 64}
+_FIRST_SLICE_ON_GPU = 2**20
 _SECONDS = 0.2
 
 
@@ -47,6 +48,8 @@ class Probe:
         """Return the engine's differences, computed in slices that take a moment each."""
         parts: list[Differences] = []
         start, length = 0, _FIRST_SLICE[self.engine.exact]
+        if self.engine.device != "cpu" and self.engine.exact:
+            length = _FIRST_SLICE_ON_GPU
         while start < len(indices):
             began = perf_counter()
             part = slice(start, start + length)

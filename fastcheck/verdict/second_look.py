@@ -101,7 +101,7 @@ def look_exact(
         spread = np.where(usable, np.abs(values - value), 0.0).max(axis=0)
     spread = np.where(usable.sum(axis=0) == 1, math.inf, spread)
     gap = three_point(looks[0])[1]
-    rounding = floor(values.ravel())
+    rounding = floor(values.ravel(), probe.engine.unit_roundoff)
     ladder = Ladder.climb(probe, tensor, indices, steps)
     leaps = ladder.leaps(np.abs(ladder.values[0] - value) + spread, 0.0, rounding)
     if height(probe, indices, ladder, leaps, 0.0) > 0:

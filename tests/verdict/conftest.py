@@ -20,10 +20,11 @@ from fastcheck.verdict.tolerances import tolerance_for
 class ExactEngine:
     """Differences from a function (tensor, index, h) -> (J(θ+h) − J(θ), took another branch)."""
 
-    name, exact = "exact", True
+    name, exact, device, unit_roundoff = "exact", True, "cpu", 2.0**-53
 
     def __init__(self, loss, change):
         self.loss, self.magnitude, self._change = loss, abs(loss), change
+        self.careful = self
 
     def differences(self, tensor, indices, steps, *, central=True):
         n = len(indices)
