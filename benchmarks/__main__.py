@@ -6,15 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cold, naive, scaling
+from benchmarks import cold, gpu, naive, scaling
 from benchmarks.peers import benchmark as peers
 from fastcheck.errors import FastcheckError
 
-BENCHMARKS = {"naive": naive, "peers": peers, "scaling": scaling, "cold": cold}
+BENCHMARKS = {"naive": naive, "peers": peers, "scaling": scaling, "cold": cold, "gpu": gpu}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one benchmark; return 0, or 2 where its arguments cannot be used."""
+    """Run one benchmark; return 0, or 2 where it cannot be run or goes wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     commands = parser.add_subparsers(metavar="NAME", required=True)
     for name, module in BENCHMARKS.items():

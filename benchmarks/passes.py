@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +49,9 @@ def obstacle(problem: Problem, engine: str, step: float, budget: float, runs: in
     return f"{many} estimated at {seconds(needed)}, over the budget of {seconds(budget)}"
 
 
-def best_passes(problem: Problem, step: float) -> Passes:
+def best_passes(
+    problem: Problem, step: float, *, device: str = "auto", precision: str = "float64"
+) -> Passes:
     """Return the passes by compiled kernels where there are any, otherwise by what "auto" takes.
 
     What "auto" takes depends on the work that the process has done before, since compiling pays
@@ -55,8 +59,13 @@ def best_passes(problem: Problem, step: float) -> Passes:
     """
     if offered("fused"):
         with suppress(FastcheckError):
-            return Passes(problem, "fused", step)
-    return Passes(problem, "auto", step)
+            return Passes(problem, "fused", step, device=device, precision=precision)
+    return Passes(problem, "auto", step, device=device, precision=precision)
+
+
+def spread_evenly(size: int, most: int) -> NDArray[np.int64]:
+    """Return `size` positions, or `most` of them from the first to the last."""
+    return np.unique(np.linspace(0, size - 1, min(size, most)).astype(np.int64))
 
 
 class Passes:
@@ -69,16 +78,28 @@ class Passes:
         As for `fastcheck.check`.
     step : float
         The step h.
+    device, precision : str
+        As for `fastcheck.check`.
     """
 
-    def __init__(self, problem: Problem, engine: str, step: float) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        engine: str,
+        step: float,
+        *,
+        device: str = "auto",
+        precision: str = "float64",
+    ) -> None:
         self._tree = ParamTree.from_user(problem.params)
         options = Options.validated(
             self._tree,
             method="central",
             step=step,
             engine=engine,
-            device="auto",
+            device=device,
+            precision=precision,
+            batched=False,
             memory=None,
             progress=False,
             seed=0,
@@ -96,9 +117,31 @@ class Passes:
         """The name of each tensor's engine."""
         return {tensor: engine.name for tensor, engine in self._engines.items()}
 
+    @property
+    def devices(self) -> dict[str, str]:
+        """Where each tensor's engine computes."""
+        return {tensor: engine.device for tensor, engine in self._engines.items()}
+
+    @property
+    def places(self) -> dict[str, str]:
+        """The engine of each tensor, where it computes, and why it is this one."""
+        return {
+            tensor: f"{assigned.engine.name} on {assigned.engine.device}: {assigned.reason}"
+            for tensor, assigned in self._assigned.items()
+        }
+
     def gradient(self) -> NDArray[np.float64]:
         """Return the numerical gradient of all parameters as one vector."""
         return np.concatenate([self._some(t, np.arange(t.size)) for t in self._tree])
+
+    def parts(self, most: int) -> list[tuple[NDArray[np.int64], Callable[[], Any]]]:
+        """Return for each tensor at most so many elements of it, and what computes those."""
+
+        def part(tensor: Tensor) -> tuple[NDArray[np.int64], Callable[[], Any]]:
+            chosen = spread_evenly(tensor.size, most)
+            return chosen, lambda: self._some(tensor, chosen)
+
+        return [part(tensor) for tensor in self._tree]
 
     def estimate(self) -> float:
         """Return about how many seconds `gradient` takes, as `fastcheck.explain` says."""

@@ -14,8 +14,20 @@ from typing import Any
 from benchmarks.tables import seconds
 from benchmarks.timing import Timing
 
-COLOURS = {"loop": "#7f7f7f", "peer": "#e69f00", "fastcheck": "#0072b2"}
-LEGEND = {"loop": "NumPy alone", "peer": "other tools", "fastcheck": "fastcheck"}
+COLOURS = {
+    "loop": "#7f7f7f",
+    "cupy": "#cc79a7",
+    "peer": "#e69f00",
+    "fastcheck": "#0072b2",
+    "gpu": "#009e73",
+}
+LEGEND = {
+    "loop": "NumPy alone",
+    "cupy": "CuPy alone",
+    "peer": "other tools",
+    "fastcheck": "fastcheck",
+    "gpu": "fastcheck on the GPU",
+}
 CURVES = (
     ("#7f7f7f", "o"),
     ("#e69f00", "s"),

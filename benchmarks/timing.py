@@ -6,11 +6,12 @@ slows down or warms up does so for all of them alike.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,21 @@ Clock: TypeAlias = Callable[[], float]
 
 PAUSE = 0.1
 """Seconds between runs, in which the idle threads of the library before stop spinning."""
+
+
+class Measured(Protocol):
+    """What can be timed in turns: a `Contender`, or what measures itself in another way."""
+
+    @property
+    def name(self) -> str:
+        """Its name in tables and results."""
+
+    @property
+    def timed(self) -> int | None:
+        """How many pieces of the work are timed; None where all of it is."""
+
+    def measure(self, clock: Clock) -> tuple[float, Any]:
+        """Return the seconds of one run of the whole, and its outcome."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +157,14 @@ class Timing:
 
 
 def interleave(
-    contenders: Sequence[Contender | Sampled],
+    contenders: Sequence[Measured],
     repeats: int,
     *,
     pause: float = 0.0,
     clock: Clock = time.perf_counter,
+    fewest: int = 1,
+    limit: float = math.inf,
+    failed: Callable[[str, Exception], None] | None = None,
 ) -> list[Timing]:
     """Time the contenders in turns.
 
@@ -159,17 +178,42 @@ def interleave(
         Seconds to wait before each run.
     clock
         Returns seconds.
+    fewest, limit
+        Past so many seconds, and so many rounds, no other round begins.
+    failed
+        Is told of a contender that raises, which takes no further part and is left out of the
+        answer. Without it the error is the caller's.
     """
-    first = {one.name: one.measure(clock) for one in contenders}
+    taking_part = list(contenders)
+
+    def measured(one: Measured) -> tuple[float, Any] | None:
+        try:
+            return one.measure(clock)
+        except Exception as error:
+            if failed is None:
+                raise
+            failed(one.name, error)
+            taking_part.remove(one)
+            return None
+
+    start = clock()
+    first = {one.name: measured(one) for one in contenders}
     seconds: dict[str, list[float]] = {one.name: [] for one in contenders}
     for turn in range(repeats):
-        start = turn % len(contenders)
-        for one in (*contenders[start:], *contenders[:start]):
+        if turn >= fewest and clock() - start > limit:
+            break
+        order = list(taking_part)
+        at = turn % max(len(order), 1)
+        for one in (*order[at:], *order[:at]):
             time.sleep(pause)
-            seconds[one.name].append(one.measure(clock)[0])
+            taken = measured(one)
+            if taken is not None:
+                seconds[one.name].append(taken[0])
+    found = [(one, first[one.name]) for one in taking_part]
     return [
-        Timing(one.name, took, tuple(seconds[one.name]), outcome, one.timed)
-        for one, (took, outcome) in zip(contenders, first.values(), strict=True)
+        Timing(one.name, warm[0], tuple(seconds[one.name]), warm[1], one.timed)
+        for one, warm in found
+        if warm is not None
     ]
 
 

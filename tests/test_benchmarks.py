@@ -1,8 +1,10 @@
 """The benchmarks run from the project's root, so that folder goes on the path here."""
 
 import json
+import math
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,14 +12,34 @@ import pytest
 # At the end: an installed fastcheck comes before the one in this folder.
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import cold, machine, naive, passes, plots, results, scaling, tables, timing, ways
+from benchmarks import (
+    cold,
+    gpu,
+    machine,
+    naive,
+    passes,
+    plots,
+    results,
+    scaling,
+    tables,
+    timing,
+    ways,
+)
 from benchmarks.__main__ import main
 from benchmarks.cases import Case, sample
+from benchmarks.ongpu import child, device, launches
+from benchmarks.ongpu import cold as first_checks
+from benchmarks.ongpu import peers as gpu_peers
+from benchmarks.ongpu import ways as gpu_ways
 from benchmarks.peers import benchmark as peers
 from benchmarks.peers.base import Task, best_chunk
 from benchmarks.plain import Exercise
 from fastcheck import FastcheckError
 from fastcheck.commands.naive import to_vector
+from fastcheck.devices import kernels
+from fastcheck.fusion.ongpu import CudaKernel
+
+from .cuda.on_standin import RawModule
 
 SMALL = Case(sizes=(12, 5, 3), batch=8)
 
@@ -307,6 +329,336 @@ def test_repeats_must_be_a_positive_number(repeats, capsys):
     with pytest.raises(SystemExit):
         main(["naive", "--quick", "--repeats", repeats])
     assert "not a whole number of at least 1" in capsys.readouterr().err
+
+
+# -- on a GPU --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_standin(standin_cupy, monkeypatch):
+    """A function that puts a GPU in place which runs CUDA C on the CPU; PyTorch and JAX stay off.
+
+    Its kernels have not been compiled yet.
+    """
+
+    def put(**settings):
+        monkeypatch.setattr(kernels, "_loaded", {})
+        monkeypatch.setattr(launches, "_busy", {})
+        monkeypatch.setattr(gpu_peers, "find_spec", lambda package: None)
+        return standin_cupy(**{"raw_module": RawModule, **settings})
+
+    return put
+
+
+TINY = ["gpu", "--quick", "--sizes", "6-4-3", "--batch", "9", "--repeats", "1"]
+
+
+def test_no_round_begins_past_the_limit_but_the_fewest():
+    clock, log = Clock(), []
+    one = clock.worker("a", 4.0, log)
+    (taken,) = timing.interleave([one], 9, clock=clock, fewest=2, limit=1.0)
+    assert len(taken.seconds) == 2
+    (taken,) = timing.interleave([one], 9, clock=clock, limit=15.0)
+    assert len(taken.seconds) == 3
+
+
+def test_a_contender_that_fails_takes_no_further_part():
+    clock, log, told = Clock(), [], []
+    runs = iter((1, 0))
+
+    def breaks():
+        1 / next(runs)
+
+    def failed(name, fault):
+        told.append((name, type(fault)))
+
+    broken, sound = timing.Contender("x", breaks), clock.worker("a", 1.0, log)
+    found = timing.interleave([broken, sound], 3, clock=clock, failed=failed)
+    assert [(one.name, one.seconds) for one in found] == [("a", (1.0, 1.0, 1.0))]
+    assert told == [("x", ZeroDivisionError)]
+    with pytest.raises(StopIteration):
+        timing.interleave([broken], 1, clock=clock)
+
+
+def test_parts_are_scaled_to_their_tensors():
+    clock = Clock()
+
+    def run(seconds, values):
+        def work():
+            clock.now += seconds
+            return values
+
+        return work
+
+    problem = SMALL.problem()
+    sizes = [value.size for value in problem.params.values()]
+    places = [passes.spread_evenly(size, 3) for size in sizes]
+    parts = [(at, run(len(at), at)) for at in places]
+    way = gpu_ways.in_parts("w", "peer", problem, 1e-6, "float64", parts)
+    (taken,) = timing.interleave([way.contender], 1, clock=clock)
+    assert taken.seconds == (sum(sizes),)
+    assert (taken.name, taken.timed) == ("w, float64", 12)
+    starts = [0, 60, 65, 80]
+    assert way.picked.tolist() == [s + i for s, at in zip(starts, places, strict=True) for i in at]
+    assert gpu_ways.in_parts("w", "", problem, 1, "", [(range(s), None) for s in sizes]).picked.size
+
+
+def test_elements_are_spread_from_the_first_to_the_last():
+    assert passes.spread_evenly(9, 3).tolist() == [0, 4, 8]
+    assert passes.spread_evenly(3, 9).tolist() == [0, 1, 2]
+
+
+def test_the_best_chunk_of_those_that_fit():
+    clock, released = Clock(), []
+    cost = {1024: 3.0, 256: 2.0, 64: 1.0}
+
+    def make(chunk):
+        def run():
+            if chunk == 4096:
+                raise MemoryError("4096 copies")
+            clock.now += cost[chunk]
+
+        return [(chunk, run)]
+
+    def best(chunks, patience):
+        free = lambda: released.append(1)  # noqa: E731
+        (part,), setting = gpu_peers.best_that_fits(make, chunks, patience, free, clock)
+        return part[0], setting
+
+    assert best((1024, 4096, 256, 64), 100.0) == (64, "chunk 64 of 1024, 4096, 256, 64")
+    assert released == [1]
+    assert best((1024, 256, 64), 7.0) == (256, "chunk 256 of 1024, 256")
+    with pytest.raises(MemoryError, match="4096 copies"):
+        best((4096,), 1.0)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("float64", 1e-6), ("float32", 2e-2)])
+@pytest.mark.parametrize(("package", "make"), [("torch", "torch_way"), ("jax", "jax_way")])
+def test_stacked_copies_of_peers_are_the_same_gradient(package, make, precision, most, monkeypatch):
+    module = pytest.importorskip(package)
+    monkeypatch.setattr(gpu_peers, "_torch", lambda: (module, "cpu"))
+    monkeypatch.setattr(gpu_peers, "_jax", lambda: (module, module.devices("cpu")[0]))
+    if package == "jax":
+        module.config.update("jax_enable_x64", True)
+    problem = SMALL.problem()
+    exact = to_vector(problem.gradients())
+    for elements in (1000, 7):
+        way = getattr(gpu_peers, make)(problem, 1e-6, precision, elements, (4,), 1.0)
+        _, found = way.contender.measure(Clock())
+        assert gpu_ways.largest_error(found, exact, way.picked) < most
+        assert found.size == {1000: exact.size, 7: 7 + 5 + 7 + 3}[elements]
+    assert way.setting.startswith("chunk 4 of 4, on ")
+
+
+@pytest.mark.parametrize("package", ["torch", "jax"])
+def test_a_peer_without_a_gpu_says_so(package, monkeypatch):
+    pytest.importorskip(package)
+    with pytest.raises(gpu_peers.AbsentError, match="sees no GPU"):
+        getattr(gpu_peers, f"_{package}")()
+
+
+def test_without_a_gpu_nothing_is_run_or_written(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert main([*TINY, "--save", "--force", "--out", str(tmp_path)]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("benchmarks: CuPy is not installed: `pip install cupy-cuda12x`")
+    assert shown.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_on_a_gpu_prints_saves_and_plots(on_standin, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    on_standin()
+    assert main([*TINY, "--save", "--force", "--out", str(tmp_path)]) == 0
+    saved = json.loads((tmp_path / "gpu.json").read_text())
+    assert is_png(tmp_path / "gpu.png")
+    here = saved["environment"]
+    assert (here["gpu"], here["cuda_runtime"], here["capability"]) == ("Stand-in 0", 13000, "9.0")
+    assert {"date", "driver", "cupy", "torch", "jax", "peak"} <= here.keys()
+    network, compiled, first = saved["results"]
+    assert compiled["compiled"]["first check"]["modules"] > 0
+    assert compiled["compiled"]["second check"]["modules"] == 0
+    assert "ModuleNotFoundError" in first["first_check"]["not_run"]
+    rows = {row["name"]: row for row in network["rows"]}
+    assert len(rows) == 3 + 2 * 5
+    for name, row in rows.items():
+        ours = row["way"] not in (gpu_ways.NAIVE, gpu_ways.CUPY_LOOP)
+        most = {"float64": 1e-12, "float32": 1e-6} if ours else {"float64": 1e-6, "float32": 1e-2}
+        assert row["largest_error"] <= most[row["precision"]], name
+        assert len(row["seconds"]) == 1
+    assert rows[f"{gpu_ways.PASSES}, float64"]["times_slower_than_passes"]["median"] == 1
+    assert "fused on gpu:0: traced" in rows[f"{gpu_ways.PASSES}, float32"]["setting"]
+    assert "replay on gpu:0: traced" in rows[f"{gpu_ways.REPLAY}, float64"]["setting"]
+    for arithmetic in network["arithmetic"]:
+        assert arithmetic["launches"] == 4
+        assert 0 < arithmetic["floor_share_of_kernels"] < 1
+    assert {one["why"] for one in network["not_run"]} == {
+        "PyTorch is not installed",
+        "JAX is not installed",
+    }
+    out = capsys.readouterr().out
+    assert "Stand-in 0, compute capability 9.0, 132 multiprocessors, 33.5 TFLOP/s in float64" in out
+    assert "float64: 4 kernel launches of" in out
+
+
+def test_a_way_that_fails_on_the_gpu_is_recorded(on_standin, monkeypatch, capsys):
+    on_standin()
+
+    def too_large(*_):
+        raise MemoryError("out of memory: 3 GiB")
+
+    monkeypatch.setattr(gpu_ways, "cupy_loop", too_large)
+    monkeypatch.setattr(gpu_ways.ByEvents, "measure", too_large)
+    assert main(TINY) == 0
+    out = capsys.readouterr().out
+    assert f"not run: {gpu_ways.CUPY_LOOP}, float64, MemoryError: out of memory: 3 GiB" in out
+    assert f"not run: {gpu_ways.EVENTS}, float32, MemoryError: out of memory: 3 GiB" in out
+    assert f"\n{gpu_ways.PASSES}, float64 " in out
+
+
+def test_a_gradient_of_the_gpu_that_is_off_ends_with_2(on_standin, monkeypatch, capsys):
+    on_standin()
+    whole = gpu_ways.call
+
+    def off(problem, step, precision, device):
+        way = whole(problem, step, precision, device)
+        run = way.contender.run
+        object.__setattr__(way.contender, "run", lambda: run() + (1e-6 if device == "gpu" else 0))
+        return way
+
+    monkeypatch.setattr(gpu_ways, "call", off)
+    assert main(TINY) == 2
+    error = capsys.readouterr().err
+    assert f"{gpu_ways.CALL}, float64 of 6-4-3, M = 9, dense is off by" in error
+    assert gpu_ways.PASSES not in error
+    assert "float32" not in error
+
+
+def test_a_second_check_that_compiles_ends_with_2():
+    second = {"modules": 1, "nvrtc": None, "passed": True, "devices": ["gpu:0"]}
+    compiled = {"second check": second}
+    with pytest.raises(FastcheckError, match=r"a second check .* has compiled something"):
+        gpu._complain([], compiled)
+
+
+@pytest.mark.parametrize(
+    ("passed", "devices"), [(True, ["cpu"]), (False, ["gpu:0"]), (True, ["cpu", "gpu:0"])]
+)
+def test_a_check_that_fails_or_is_left_to_the_host_ends_with_2(passed, devices):
+    second = {"modules": 0, "nvrtc": 0, "passed": passed, "devices": devices}
+    with pytest.raises(FastcheckError, match=f"did not pass, or ran on {' and '.join(devices)}"):
+        gpu._complain([], {"second check": second})
+    gpu._complain([], {"second check": {**second, "passed": True, "devices": ["gpu:0"]}})
+
+
+@pytest.mark.parametrize("make", ["on_gpu", "replay"])
+def test_passes_that_are_left_to_the_host_are_not_taken_for_the_gpus(make, monkeypatch):
+    def on_host(problem, *given, **options):
+        return passes.Passes(problem, "auto", 1e-6, device="cpu")
+
+    monkeypatch.setattr(gpu_ways, "best_passes", on_host)
+    monkeypatch.setattr(gpu_ways, "Passes", on_host)
+    given = (SMALL.problem(), 1e-6, "float64", 9)[: 4 if make == "replay" else 3]
+    with pytest.raises(FastcheckError, match="the host computes W1 by replay on cpu: traced"):
+        getattr(gpu_ways, make)(*given)
+
+
+def test_the_launches_are_timed_by_events_and_their_operations_counted(on_standin):
+    on_standin()
+    problem = SMALL.problem()
+    # Small enough for the kernels of the usual step.
+    prepared = gpu_ways.on_gpu(problem, 1e-10, "float64")
+    gradient = prepared.gradient()
+    each = [
+        8 * kernel.source.operations * tensor.size
+        for name, tensor in problem.params.items()
+        for kernel in prepared._engines[name].kernels()
+    ]
+    for again in (1, 5):
+        with launches.watched(again) as seen:
+            assert np.array_equal(prepared.gradient(), gradient)
+        assert len(seen.seconds) == 4
+        assert min(seen.seconds) > 0
+        assert seen.operations == pytest.approx(sum(each))
+    assert CudaKernel._run_block.__name__ == "_run_block"
+
+
+@pytest.mark.parametrize("names", [("_compile_using_nvrtc_no_warning",), ("compile_using_nvrtc",)])
+def test_compilations_by_nvrtc_are_counted_whatever_its_name(names, on_standin, monkeypatch):
+    on_standin()
+    compiler = ModuleType("cupy.cuda.compiler")
+    for name in names:
+        setattr(compiler, name, lambda source: f"compiled {source}")
+    monkeypatch.setitem(sys.modules, "cupy.cuda.compiler", compiler)
+    with launches.compilations() as seen:
+        assert getattr(compiler, names[0])("a") == "compiled a"
+        sys.modules["cupy"].RawModule(code='extern "C" __global__ void f() {}')
+    assert (seen.nvrtc, seen.modules) == (1, 1)
+    getattr(compiler, names[0])("b")
+    assert seen.nvrtc == 1
+
+
+def test_a_first_check_in_stages(on_standin):
+    on_standin()
+    found = child.stages((6, 4, 3), 9)
+    assert list(found["seconds"]) == [
+        "import fastcheck",
+        "make the network",
+        "import CuPy",
+        "make the device ready",
+        "first check",
+        "second check",
+    ]
+    assert found["first check"]["modules"] > 0
+    assert 0 < found["first check"]["seconds"] <= found["seconds"]["first check"]
+    assert found["second check"] == {"modules": 0, "nvrtc": None, "seconds": 0.0}
+
+
+def test_first_checks_take_turns_and_the_warm_cache_was_filled_before(monkeypatch):
+    caches = []
+
+    def process(sizes, batch, cache):
+        caches.append(cache.name)
+        check = {"modules": 3, "nvrtc": 2 * (cache.name != "warm"), "seconds": float(len(caches))}
+        return {"seconds": {"a": 0.5}, "first check": check, "second check": check}
+
+    monkeypatch.setattr(first_checks, "_process", process)
+    found = first_checks.measure((6, 4, 3), 9, 3)
+    assert caches == ["warm", "empty0", "warm", "empty1", "warm", "empty2", "warm"]
+    loading = "of the first check: kernels compiled or loaded"
+    assert found["empty"]["medians"] == {"a": 0.5, loading: 4.0}
+    assert found["warm"]["medians"] == {"a": 0.5, loading: 5.0}
+    shown = first_checks.shown(found)
+    assert "first check, empty cache: 3 kernel sources given to CuPy, 2 compilations by N" in shown
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "most"),
+    [
+        ("9.0", "float64", 33.5e12),
+        ("9.0", "float32", 66.9e12),
+        ("8.0", "float64", 16.7e12),
+        ("8.9", "float64", None),
+    ],
+)
+def test_the_peak_of_a_device(capability, precision, most):
+    found = device._peak(capability, 132, 1.98e9, precision)
+    assert found == (None if most is None else pytest.approx(most, rel=2e-3))
+
+
+def test_the_clock_is_among_the_attributes_where_the_properties_lack_it(on_standin, monkeypatch):
+    on_standin()
+    monkeypatch.setattr(sys.modules["cupy"].cuda.Device, "attributes", {"ClockRate": 1_500_000})
+    assert device._clock({"clockRate": 1_980_000}) == 1.98e9
+    assert device._clock({"multiProcessorCount": 1}) == 1.5e9
+    monkeypatch.setattr(sys.modules["cupy"].cuda.Device, "attributes", {})
+    assert device._clock({}) is None
+
+
+def test_the_largest_error_is_relative_to_the_largest_element():
+    reference = np.array([1.0, -4.0, 2.0])
+    assert gpu_ways.largest_error([2.5], reference, np.array([2])) == 0.125
+    assert math.isnan(gpu_ways.largest_error([math.nan], reference, np.array([0])))
 
 
 def machine_options(module, *given):

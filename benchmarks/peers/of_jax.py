@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.peers.base import DIRECTION, GRADIENT, Peer, Ready, Task, Vector, best_chunk
 
 
-def _jax() -> Any:
+def double_precision_jax() -> Any:
+    """Return JAX with float64, which it has to be asked for."""
     jax = import_module("jax")
     jax.config.update("jax_enable_x64", True)
     return jax
@@ -26,25 +27,27 @@ def _loss(jax: Any, tensors: Sequence[Any], X: Any, Y: Any) -> Any:
 
 
 def _vmap(task: Task) -> Ready:
-    jax = _jax()
+    jax = double_precision_jax()
     tensors = [jax.numpy.asarray(value) for value in task.params]
     # Arguments rather than constants: XLA would fold work on constants at compile time.
     X, Y = jax.numpy.asarray(task.X), jax.numpy.asarray(task.Y)
 
     def make(chunk: int) -> Callable[[], Vector]:
+        every = [jax.numpy.arange(tensor.size) for tensor in tensors]
         compiled = [
-            _compiled(jax, place, chunk, task.step).lower(tensors, X, Y).compile()
-            for place in range(len(tensors))
+            differences(jax, place, chunk, task.step).lower(tensors, X, Y, indices).compile()
+            for place, indices in enumerate(every)
         ]
-        return lambda: np.concatenate([np.asarray(part(tensors, X, Y)) for part in compiled])
+        pairs = list(zip(compiled, every, strict=True))
+        return lambda: np.concatenate([np.asarray(part(tensors, X, Y, i)) for part, i in pairs])
 
     return best_chunk(make, task.chunks)
 
 
-def _compiled(jax: Any, place: int, chunk: int, h: float) -> Any:
-    """Return the central differences along all elements of one tensor, jitted."""
+def differences(jax: Any, place: int, chunk: int, h: float) -> Any:
+    """Return the central differences along elements of one tensor, to be compiled."""
 
-    def differences(tensors: list[Any], X: Any, Y: Any) -> Any:
+    def along(tensors: list[Any], X: Any, Y: Any, indices: Any) -> Any:
         tensor = tensors[place]
 
         def moved(index: Any, step: float) -> Any:
@@ -54,14 +57,13 @@ def _compiled(jax: Any, place: int, chunk: int, h: float) -> Any:
         def central(index: Any) -> Any:
             return (moved(index, h) - moved(index, -h)) / (2 * h)
 
-        indices = jax.numpy.arange(tensor.size)
-        return jax.lax.map(central, indices, batch_size=min(chunk, tensor.size))
+        return jax.lax.map(central, indices, batch_size=min(chunk, indices.size))
 
-    return jax.jit(differences)
+    return jax.jit(along)
 
 
 def _check_grads(task: Task) -> Ready:
-    jax = _jax()
+    jax = double_precision_jax()
     check: Any = import_module("jax.test_util").check_grads
     tensors = [jax.numpy.asarray(value) for value in task.params]
     X, Y = jax.numpy.asarray(task.X), jax.numpy.asarray(task.Y)

@@ -12,9 +12,8 @@ import numpy as np
 from benchmarks.peers.base import CHECK, DIRECTION, GRADIENT, Peer, Ready, Task, Vector, best_chunk
 
 
-def _loss(torch: Any, task: Task) -> Callable[..., Any]:
-    """Return the network's loss in PyTorch, a function of its tensors."""
-    X, Y = torch.tensor(task.X), torch.tensor(task.Y)
+def network(torch: Any, X: Any, Y: Any) -> Callable[..., Any]:
+    """Return the network's loss on a batch in PyTorch, a function of its tensors."""
 
     def loss(*tensors: Any) -> Any:
         A = X
@@ -24,6 +23,10 @@ def _loss(torch: Any, task: Task) -> Callable[..., Any]:
         return (torch.logsumexp(Z, 0) - (Z * Y).sum(0)).mean()
 
     return loss
+
+
+def _loss(torch: Any, task: Task) -> Callable[..., Any]:
+    return network(torch, torch.tensor(task.X), torch.tensor(task.Y))
 
 
 def _gradcheck(task: Task, *, fast: bool) -> Ready:
@@ -58,7 +61,7 @@ def _vmap(task: Task) -> Ready:
     loss = _loss(torch, task)
     tensors = [torch.tensor(value) for value in task.params]
     # Only the perturbed tensor has a copy for each perturbation; the others stay as they are.
-    stacked = [torch.func.vmap(_in_place_of(loss, tensors, k)) for k in range(len(tensors))]
+    stacked = [torch.func.vmap(in_place_of(loss, tensors, k)) for k in range(len(tensors))]
 
     def make(chunk: int) -> Callable[[], Vector]:
         def run() -> Vector:
@@ -72,7 +75,8 @@ def _vmap(task: Task) -> Ready:
     return best_chunk(make, task.chunks)
 
 
-def _in_place_of(loss: Callable[..., Any], tensors: list[Any], place: int) -> Callable[[Any], Any]:
+def in_place_of(loss: Callable[..., Any], tensors: list[Any], place: int) -> Callable[[Any], Any]:
+    """Return the loss as a function of one tensor, the others as they are."""
     return lambda tensor: loss(*tensors[:place], tensor, *tensors[place + 1 :])
 
 
