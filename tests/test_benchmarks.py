@@ -461,7 +461,9 @@ def test_without_a_gpu_nothing_is_run_or_written(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "cupy", None)
     assert main([*TINY, "--save", "--force", "--out", str(tmp_path)]) == 2
     shown = capsys.readouterr()
-    assert shown.err.startswith("benchmarks: CuPy is not installed: `pip install cupy-cuda12x`")
+    assert shown.err.startswith(
+        "benchmarks: CuPy is not installed: `pip install 'cupy-cuda12x[ctk]'`"
+    )
     assert shown.out == ""
     assert not list(tmp_path.iterdir())
 

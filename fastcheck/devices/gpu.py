@@ -9,7 +9,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-_INSTALL = "`pip install cupy-cuda12x` (CUDA 12 drivers) or `pip install cupy-cuda13x` (CUDA 13)"
+_INSTALL = (
+    "`pip install 'cupy-cuda12x[ctk]'` (CUDA 12 drivers) or `pip install 'cupy-cuda13x[ctk]'` "
+    "(CUDA 13)"
+)
 
 
 _SECONDS_ONCE_LOADED, _SECONDS_TO_LOAD = 0.5, 4.0
@@ -59,9 +62,10 @@ def gpu_status() -> GpuStatus:
         runtime = cupy.cuda.runtime
         missing = _driver_trouble(runtime)
         devices = () if missing else _devices(runtime)
+        missing = missing or _compiler_trouble(cupy)
     except Exception as error:
         return GpuStatus(missing=_failing(error), cupy_version=version)
-    return GpuStatus(devices=devices, missing=missing, cupy_version=version)
+    return GpuStatus(() if missing else devices, missing, version)
 
 
 def _driver_trouble(runtime: Any) -> str:
@@ -77,7 +81,7 @@ def _driver_trouble(runtime: Any) -> str:
             return (
                 f"The NVIDIA driver is too old: it supports CUDA {_cuda(driver)}, and CuPy needs "
                 f"CUDA {_cuda(wanted)}. Update the driver, or install the CuPy of CUDA "
-                f"{driver // 1000} (`pip install cupy-cuda{driver // 1000}x`)."
+                f"{driver // 1000} (`pip install 'cupy-cuda{driver // 1000}x[ctk]'`)."
             )
         if "nodevice" in str(error).lower().replace(" ", ""):
             count = 0
@@ -85,6 +89,20 @@ def _driver_trouble(runtime: Any) -> str:
             raise
     if count == 0:
         return "CuPy and an NVIDIA driver are installed, but no CUDA device is visible."
+    return ""
+
+
+def _compiler_trouble(cupy: Any) -> str:
+    """Say what keeps CuPy from compiling kernels, which is everything it computes with."""
+    compiler = getattr(cupy.cuda, "nvrtc", None)
+    try:
+        if compiler is not None:
+            compiler.getVersion()
+    except Exception as error:
+        return (
+            f"CuPy and an NVIDIA driver are installed, but CUDA's compiler NVRTC is missing "
+            f"({_first_line(error)}): install it with CuPy, {_INSTALL}."
+        )
     return ""
 
 

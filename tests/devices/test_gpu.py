@@ -68,7 +68,7 @@ def broken(monkeypatch):
 def test_without_cupy_the_packages_to_install_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)  # Python then raises ModuleNotFoundError
     missing = gpu.gpu_status().missing
-    assert missing.startswith("CuPy is not installed: `pip install cupy-cuda12x`")
+    assert missing.startswith("CuPy is not installed: `pip install 'cupy-cuda12x[ctk]'`")
     assert "cupy-cuda13x" in missing
 
 
@@ -94,7 +94,7 @@ def test_a_driver_that_is_too_old_is_said_with_both_versions(install):
     install(Runtime(driver=12040, runtime=13000, error=RuntimeError("cudaErrorInsufficientDriver")))
     assert gpu.gpu_status().missing == (
         "The NVIDIA driver is too old: it supports CUDA 12.4, and CuPy needs CUDA 13.0. Update the "
-        "driver, or install the CuPy of CUDA 12 (`pip install cupy-cuda12x`)."
+        "driver, or install the CuPy of CUDA 12 (`pip install 'cupy-cuda12x[ctk]'`)."
     )
 
 
@@ -138,6 +138,18 @@ def test_a_device_is_named_once(install):
     install(Runtime(devices=2))
     with pytest.raises(InputError, match="names a device twice"):
         resolve_devices("gpu:1,1")
+
+
+def test_a_missing_compiler_is_named(install):
+    def missing():
+        raise RuntimeError('Failure finding "libnvrtc.so.13"')
+
+    install(Runtime())
+    sys.modules["cupy"].cuda.nvrtc = SimpleNamespace(getVersion=missing)
+    status = gpu.gpu_status()
+    assert status.devices == ()
+    assert "NVRTC is missing (RuntimeError: Failure finding" in status.missing
+    assert "`pip install 'cupy-cuda13x[ctk]'`" in status.missing
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu"])
