@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastcheck.engines.assignment import Assignment
 from fastcheck.engines.base import U64, Engine, IndexArray
-from fastcheck.engines.plan import Assignment
 from fastcheck.errors import InputError
 from fastcheck.fusion import compiler
 from fastcheck.keep import Kept, keep
@@ -79,7 +79,8 @@ def check(
         `loss` ("loop") for the rest.
     device : {"auto", "cpu", "gpu", "gpu:1", "gpu:0,1"}
         Where stacks of copies are computed: on a CUDA device through CuPy, or several of them.
-        "auto" is the CPU, unless the check is estimated to be done earlier on the first GPU.
+        "auto" is the CPU, and the first GPU for a tensor that would take longer there than half a
+        second (four, if CuPy is not loaded yet).
     precision : {"float64", "float32"}
         The floating-point type of the stacks. Many GPUs compute in float32 32 or 64 times as fast;
         the error bars are then wider, and what looks wrong is computed again in float64.
@@ -296,6 +297,11 @@ def _notes(
             f"The differences of {', '.join(low)} were computed in float32, as asked for; the "
             "error bars are wider, and what looked wrong was computed again in float64."
         )
+    failures = {name: assigned.failure() for name, assigned in run.plan.assignments.items()}
+    missed = [name for name, why in failures.items() if why]
+    if missed:
+        others = "" if len(missed) == 1 else f" ({missed[0]}; the others likewise)"
+        notes.append(f"{', '.join(missed)} computed on the CPU: {failures[missed[0]]}{others}.")
     for one, other in tree.shared:
         notes.append(f"{one} and {other} share memory; each was perturbed alone.")
     callers = [run.plan.loop, run.plan.batched]

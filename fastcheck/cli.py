@@ -106,6 +106,9 @@ def _add_check(commands: _Commands[ArgumentParser]) -> None:
     parser = _command(commands, "check", "check the gradients of your own problem", check.run)
     parser.add_argument("target", metavar="FILE.py:problem", help=_TARGET)
     parser.add_argument(
+        "--batched", action="store_true", help="the loss takes stacks of parameters"
+    )
+    parser.add_argument(
         "--method", choices=("central", "forward"), default="central", help="(central)"
     )
     parser.add_argument(
@@ -133,6 +136,9 @@ def _add_check(commands: _Commands[ArgumentParser]) -> None:
 def _add_explain(commands: _Commands[ArgumentParser]) -> None:
     parser = _command(commands, "explain", "show how a check would run, and why", explain.run)
     parser.add_argument("target", metavar="FILE.py:problem", help=_TARGET)
+    parser.add_argument(
+        "--batched", action="store_true", help="the loss takes stacks of parameters"
+    )
     _add_engine(parser)
     _add_memory(parser)
     _add_json(parser)

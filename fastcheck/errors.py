@@ -16,3 +16,8 @@ class InputError(FastcheckError, ValueError):
 
 class InputTypeError(FastcheckError, TypeError):
     """An argument has a type that cannot be used."""
+
+
+def oneline(fault: BaseException) -> str:
+    """Return an exception as part of a sentence."""
+    return f"{type(fault).__name__}: {' '.join(str(fault).split())[:200].rstrip('.')}"

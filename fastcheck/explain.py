@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastcheck.engines.batched import BatchedEngine
+from fastcheck.engines.device_engine import parts_of
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import ReplayEngine
-from fastcheck.engines.spread import SpreadEngine
 from fastcheck.keep import keep
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
@@ -173,7 +173,7 @@ def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
     engine, costs = assignment.engine, assignment.costs
     graph = run.plan.graph
     operations: tuple[int, ...] = ()
-    first = engine.parts[0] if isinstance(engine, SpreadEngine) else engine
+    first = parts_of(engine)[0]
     replay = first.replay if isinstance(first, FusedEngine) else first
     chunk, per_parameter = 1, 0
     if isinstance(replay, ReplayEngine) and graph is not None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.engines.assignment import Assignment, Plan
 from fastcheck.engines.base import Engine, IndexArray
 from fastcheck.engines.loss import LossFunction
-from fastcheck.engines.plan import Assignment, Plan, Planner
+from fastcheck.engines.plan import Planner
 from fastcheck.engines.rounding import jitter_noise
 from fastcheck.engines.stacked_loss import StackedLoss
 from fastcheck.errors import FastcheckError, InputError

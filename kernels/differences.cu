@@ -11,11 +11,12 @@
 // a device as well as many copies with few. Only sums over samples need the others of the team; all
 // threads of a block come to these in step, which `total` and `anywhere` rely upon.
 //
-// The preamble defines Real (double or float) and LANES (8, or 1 where nothing runs along samples).
+// The preamble defines Real (double or float), LANES (8, or 1 where nothing runs along samples) and
+// THREADS, those of a block.
 
 typedef long long Index;
 
-#define MOST_WARPS 32
+#define WARPS (THREADS / 32)
 
 struct Team {
     int lane;    // place in a block of samples
@@ -23,7 +24,7 @@ struct Team {
     int parts;
     int size;    // threads: parts * LANES, at most those of a block
     int member;  // this thread's number in the team
-    Real *board; // in shared memory: MOST_WARPS numbers for the teams of a block
+    Real *board; // in shared memory: WARPS numbers for the teams of a block
 };
 
 // Adds a number up over a team, in the same order whatever its copy is; every thread has the sum.
@@ -54,18 +55,18 @@ __device__ __forceinline__ bool anywhere(const Team &team, bool condition)
 
 //@ generated: `change`
 
-// Copies first to last − 1, a team each. The size of a block is a multiple of 32 and of the team's.
-extern "C" __global__ void __launch_bounds__(256) differences(
+// Copies first to last − 1, a team each. THREADS is a multiple of 32 and of the team's size.
+extern "C" __global__ void __launch_bounds__(THREADS) differences(
     const void *const *__restrict__ arrays, const Index *__restrict__ strides,
     const void *const *__restrict__ positions, const Index *__restrict__ lengths,
     const void *const *__restrict__ blocks, const Real *__restrict__ steps,
     Real *__restrict__ plus, Real *__restrict__ minus, unsigned char *__restrict__ refused,
     Index first, Index last, Index parts)
 {
-    __shared__ Real board[MOST_WARPS];
+    __shared__ Real board[WARPS];
     const int size = (int)parts * LANES, member = threadIdx.x % size;
     const Team team = {member % LANES, member / LANES, (int)parts, size, member, board};
-    const Index teams = blockDim.x / size;
+    const Index teams = THREADS / size;
     const Index place = first + blockIdx.x * teams + threadIdx.x / size;
     // Teams past the end go along with the last copy: they are waited for in sums.
     const Index copy = place < last ? place : last - 1;

@@ -89,6 +89,19 @@ class TestCheck:
     def test_a_problem_itself_is_taken_as_well_as_a_function(self, capsys, net):
         assert cli(capsys, "check", f"{net}:ready")[0] == 0
 
+    def test_a_loss_of_stacks_is_checked_as_one(self, capsys, tmp_path):
+        file = tmp_path / "stacks.py"
+        file.write_text(
+            "import numpy as np\nimport fastcheck\n"
+            "def losses(w):\n    return np.sum(w**2, axis=1)\n"
+            "problem = fastcheck.Problem(losses, np.ones(3), 2 * np.ones(3))\n"
+        )
+        status, out, _ = cli(capsys, "check", file, "--batched")
+        assert status == 0
+        assert "engine batched" in out
+        assert cli(capsys, "explain", file, "--batched")[0] == 0
+        assert cli(capsys, "check", file)[0] == 2
+
     def test_options_reach_the_check(self, capsys, net, monkeypatch):
         seen = {}
         real = fastcheck.check
@@ -111,6 +124,7 @@ class TestCheck:
             "seed": 3,
             "device": "auto",
             "precision": "float64",
+            "batched": False,
         }
 
     def test_json_holds_the_report(self, capsys, net, tmp_path):

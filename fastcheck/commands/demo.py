@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fastcheck.commands import output
 from fastcheck.commands.naive import NaiveSample, time_naive
 from fastcheck.commands.terminal import Terminal
+from fastcheck.devices import resolve_devices
 from fastcheck.errors import InputError
 from fastcheck.problems import Problem, mlp
 from fastcheck.report import Report, Verdict
@@ -73,6 +74,7 @@ def _require_known(bug: str | None) -> None:
 
 
 def _prepare(arguments: Namespace, terminal: Terminal) -> Trained:
+    resolve_devices(arguments.device)  # says what is missing before anything is trained
     sizes, seed = arguments.sizes, arguments.seed
     data = _load(arguments.data, arguments.batch)
     count = SAMPLES if data is None else len(data[1])

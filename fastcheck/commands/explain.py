@@ -23,6 +23,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             engine=arguments.engine,
             device=arguments.device,
             precision=arguments.precision,
+            batched=arguments.batched,
             memory=arguments.memory,
         )
     terminal.line(str(explanation))

@@ -1,4 +1,4 @@
-"""Where the arrays live: array namespace, memory and transfers of the CPU (and, later, the GPU)."""
+"""Where the arrays live: array namespaces, memory, transfers and kernels of the CPU and of GPUs."""
 
 from fastcheck.devices.base import Device
 from fastcheck.devices.memory import budget, default_memory, format_bytes, parse_memory

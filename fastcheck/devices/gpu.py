@@ -48,24 +48,42 @@ def seconds_to_start_gpu() -> float:
 
 
 def gpu_status() -> GpuStatus:
-    """Look for CUDA devices through CuPy, without ever raising."""
+    """Look for CUDA devices through CuPy and ask each for its name and memory; never raise."""
+    cupy, missing = _usable_cupy()
+    version = "" if cupy is None else str(getattr(cupy, "__version__", "unknown"))
+    if missing or cupy is None:
+        return GpuStatus(missing=missing, cupy_version=version)
+    try:
+        return GpuStatus(_devices(cupy.cuda.runtime), cupy_version=version)
+    except Exception as error:
+        return GpuStatus(missing=_failing(error), cupy_version=version)
+
+
+def visible_gpus() -> tuple[int, str]:
+    """Return how many CUDA devices CuPy sees, and where there is none why; never raise.
+
+    No device is touched: to ask one for its memory would make it ready, which takes a while.
+    """
+    cupy, missing = _usable_cupy()
+    if missing or cupy is None:
+        return 0, missing
+    return int(cupy.cuda.runtime.getDeviceCount()), ""
+
+
+def _usable_cupy() -> tuple[Any, str]:
+    """Return CuPy, or what keeps it from computing."""
     try:
         cupy = importlib.import_module("cupy")
     except ModuleNotFoundError as error:
         if error.name == "cupy":
-            return GpuStatus(missing=f"CuPy is not installed: {_INSTALL}.")
-        return GpuStatus(missing=_broken(error))
+            return None, f"CuPy is not installed: {_INSTALL}."
+        return None, _broken(error)
     except Exception as error:
-        return GpuStatus(missing=_broken(error))
-    version = str(getattr(cupy, "__version__", "unknown"))
+        return None, _broken(error)
     try:
-        runtime = cupy.cuda.runtime
-        missing = _driver_trouble(runtime)
-        devices = () if missing else _devices(runtime)
-        missing = missing or _compiler_trouble(cupy)
+        return cupy, _driver_trouble(cupy.cuda.runtime) or _compiler_trouble(cupy)
     except Exception as error:
-        return GpuStatus(missing=_failing(error), cupy_version=version)
-    return GpuStatus(() if missing else devices, missing, version)
+        return cupy, _failing(error)
 
 
 def _driver_trouble(runtime: Any) -> str:
@@ -116,15 +134,15 @@ def _devices(runtime: Any) -> tuple[Gpu, ...]:
 
 def _device(runtime: Any, number: int) -> Gpu:
     properties = runtime.getDeviceProperties(number)
-    runtime.setDevice(number)
-    free, total = runtime.memGetInfo()
     name = properties["name"]
-    return Gpu(
-        name=name.decode() if isinstance(name, bytes) else str(name),
-        capability=f"{properties['major']}.{properties['minor']}",
-        free_memory=int(free),
-        total_memory=int(total),
-    )
+    name = name.decode() if isinstance(name, bytes) else str(name)
+    capability = f"{properties['major']}.{properties['minor']}"
+    try:
+        runtime.setDevice(number)
+        free, total = runtime.memGetInfo()
+    except Exception as error:  # in use by another process alone, say
+        return Gpu(f"{name} (cannot be used: {_first_line(error)})", capability, 0, 0)
+    return Gpu(name, capability, int(free), int(total))
 
 
 def _cuda(version: int) -> str:

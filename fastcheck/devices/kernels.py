@@ -38,7 +38,7 @@ def kernel_source(name: str) -> str:
     )
 
 
-def cuda_source(name: str, generated: str, precision: str, lanes: int) -> str:
+def cuda_source(name: str, generated: str, precision: str, **constants: int) -> str:
     """Return a CUDA source with its preamble and its generated part in place.
 
     Parameters
@@ -49,13 +49,13 @@ def cuda_source(name: str, generated: str, precision: str, lanes: int) -> str:
         What takes the place of the line that begins with ``//@ generated``.
     precision : {"float64", "float32"}
         What Real is.
-    lanes : int
-        Samples in a block of samples, a thread each.
+    **constants : int
+        What else the frame wants to know, by name.
     """
     lines = kernel_source(name).splitlines()
     lines = [generated if line.startswith(_GENERATED) else line for line in lines]
-    preamble = [f"typedef {_REALS[precision]} Real;", f"#define LANES {lanes}"]
-    return "\n".join([*preamble, *lines]) + "\n"
+    defined = [f"#define {constant} {value}" for constant, value in constants.items()]
+    return "\n".join([f"typedef {_REALS[precision]} Real;", *defined, *lines]) + "\n"
 
 
 def cuda_function(device: Device, source: str, name: str) -> Any:

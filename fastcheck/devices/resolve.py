@@ -7,8 +7,8 @@ import re
 from fastcheck.devices.base import Device
 from fastcheck.devices.cpu import cpu_device
 from fastcheck.devices.cuda import gpu_device
-from fastcheck.devices.gpu import gpu_status
-from fastcheck.errors import InputError
+from fastcheck.devices.gpu import visible_gpus
+from fastcheck.errors import InputError, oneline
 
 _GPU = re.compile(r"gpu(?::(\d+(?:,\d+)*))?")
 _REMEDY = 'use "auto", "cpu", "gpu", or "gpu:0,1" for several'
@@ -36,13 +36,19 @@ def resolve_devices(device: str = "auto") -> tuple[Device, ...]:
     numbers = [int(number) for number in (match.group(1) or "0").split(",")]
     if len(set(numbers)) < len(numbers):
         raise InputError(f"`device` is {device!r}, which names a device twice: {_REMEDY}.")
-    status = gpu_status()
-    if status.missing:
-        raise InputError(f'`device` is {device!r}, but: {status.missing} Or use device="cpu".')
-    absent = [str(number) for number in numbers if number >= len(status.devices)]
+    count, missing = visible_gpus()
+    if missing:
+        raise InputError(f'`device` is {device!r}, but: {missing} Or use device="cpu".')
+    absent = [str(number) for number in numbers if number >= count]
     if absent:
         raise InputError(
             f"`device` is {device!r}, but there is no CUDA device {', '.join(absent)}: there are "
-            f"{len(status.devices)}, counted from 0 (see `fastcheck devices`)."
+            f"{count}, counted from 0 (see `fastcheck devices`)."
         )
-    return tuple(map(gpu_device, numbers))
+    try:
+        return tuple(map(gpu_device, numbers))
+    except Exception as fault:
+        raise InputError(
+            f"`device` is {device!r}, but it cannot be used ({oneline(fault)}): free it, or use "
+            'device="cpu".'
+        ) from fault

@@ -192,7 +192,7 @@ class BatchedEngine:
         for place in (0, copies // 2, copies - 1):
             alone = self._stack(tensor, indices[[place]], values[[place]])[0]
             if not self._agree(together[place], alone):
-                return _differs(place, copies, together[place], f"{alone!r} alone")
+                return _differs(place, copies, together[place], f"{float(alone)!r} alone")
         for now, place in enumerate(others):
             if not self._agree(together[place], again[now]):
                 what = f"{float(again[now])!r} as copy {now} of a stack of {len(others)}"
@@ -244,7 +244,7 @@ class BatchedEngine:
             if self._agree(losses[-1], alone):
                 return losses
         place = len(losses) - 1
-        raise _mixing(_differs(place, len(losses), losses[-1], f"{alone!r} alone"))
+        raise _mixing(_differs(place, len(losses), losses[-1], f"{float(alone)!r} alone"))
 
     def _stack(self, tensor: Tensor, indices: IndexArray, values: FloatArray) -> FloatArray:
         """Return the losses of one stack, which shares memory as long as that does no harm."""

@@ -1,4 +1,4 @@
-"""The fused engine: a slice as machine code, one kernel for the elements that enter it alike.
+"""The fused engine: a slice as a kernel of the CPU or a GPU, one for elements that enter it alike.
 
 The kernel computes the copies for which nothing crosses a kink and every polynomial is in its
 reach, and refuses the others; those are replayed. So both engines answer the same question in the

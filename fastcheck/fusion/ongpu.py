@@ -43,7 +43,7 @@ class CudaKernel(BlockwiseKernel):
         self._device = device
         self._real = np.dtype(precision)
         self._lanes = source.schedule.width
-        self._code = cuda_source(FRAME, source.text, precision, self._lanes)
+        self._code = cuda_source(FRAME, source.text, precision, LANES=self._lanes, THREADS=THREADS)
         self._lasting_on_device: _OnDevice | None = None
         self._most_copies = max(1, min(_MOST_COPIES, memory // self._bytes_a_copy))
 
@@ -175,7 +175,9 @@ class _OnDevice:
 
     @classmethod
     def sent(cls, device: Device, constants: Constants, real: np.dtype[Any]) -> _OnDevice:
-        arrays = [device.asarray(array.astype(real, copy=False)) for array in constants.arrays]
+        with np.errstate(over="ignore"):  # what is infinite in float32 is refused, copy by copy
+            rounded = [array.astype(real, copy=False) for array in constants.arrays]
+        arrays = [device.asarray(array) for array in rounded]
         blocks = [
             device.asarray(constants.starts),
             device.asarray(constants.offsets),

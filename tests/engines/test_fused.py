@@ -636,8 +636,8 @@ def test_asking_for_a_kernel_that_there_is_none_for_raises() -> None:
 @pytest.fixture
 def kernels_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let engine="auto" think that a kernel is quicker, however small the network is."""
-    monkeypatch.setattr("fastcheck.engines.plan.WORTH_A_KERNEL", 0.0)
-    monkeypatch.setattr("fastcheck.engines.plan.kernel_pays", lambda *_: True)
+    monkeypatch.setattr("fastcheck.engines.onhost.WORTH_A_KERNEL", 0.0)
+    monkeypatch.setattr("fastcheck.engines.onhost.kernel_pays", lambda *_: True)
     monkeypatch.setattr("fastcheck.engines.fused._SECONDS_TO_PRINT", 0.0)
 
 

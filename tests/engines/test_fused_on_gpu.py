@@ -15,6 +15,7 @@ import fastcheck
 from fastcheck.devices import Device, kernels
 from fastcheck.devices.cuda import gpu_device
 from fastcheck.engines.fused import FusedEngine
+from fastcheck.errors import InputError
 from fastcheck.fusion import ongpu
 from fastcheck.fusion.ongpu import CudaKernel
 
@@ -130,8 +131,9 @@ def test_a_device_without_any_memory_leaves_the_replay(gpu: Gpu) -> None:
     assert report.passed
     assert {tensor.device for tensor in report.tensors.values()} == {"cpu"}
     reason = report.tensors["W1"].engine_reason
-    assert "; no kernel, because it could not be made (OutOfMemoryError: " in reason
-    assert "; on the host, because replaying it on gpu:0 failed (InputError: " in reason
+    assert "; on gpu:0 no kernel, because it could not be made (OutOfMemoryError: " in reason
+    assert "; replaying it failed (InputError: `memory` is " in reason
+    assert "W1, b1, W2, b2 computed on the CPU: no kernel, because" in " ".join(report.notes)
 
 
 @pytest.mark.parametrize("device", ["gpu", "gpu:1", "gpu:0,1", "gpu:2,0,1"])
@@ -188,6 +190,97 @@ def test_a_compiler_that_fails_leaves_the_replay(standin_cupy: Gpu) -> None:
     report = fastcheck.check(network_loss, params, network_grads(params), device="gpu")
     assert report.passed
     assert "libnvrtc.so.13 is missing" in report.tensors["W1"].engine_reason
+
+
+@pytest.mark.parametrize("launch", range(1, 14))
+@pytest.mark.parametrize("engine", ["auto", "replay"])
+def test_whatever_fails_on_the_way_leaves_the_work_to_the_host(
+    standin_cupy: Gpu, monkeypatch: pytest.MonkeyPatch, launch: int, engine: str
+) -> None:
+    monkeypatch.setattr(kernels, "_loaded", {})
+    left = [launch if engine == "auto" else 20 * launch]
+
+    def lost(_: str = "") -> None:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise RuntimeError("cudaErrorLaunchFailure: unspecified launch failure")
+
+    class Module(RawModule):
+        def get_function(self, name: str) -> Callable[..., None]:
+            function = super().get_function(name)
+
+            def launch(*given: Any) -> None:
+                lost()
+                function(*given)
+
+            return launch
+
+    machine = standin_cupy(raw_module=Module)
+    if engine == "replay":
+        machine.on_launch = lost
+    params = parameters(LAYERS)
+    options: dict[str, Any] = {"device": "gpu", "engine": engine}
+    report = fastcheck.check(network_loss, params, network_grads(params), **options)
+    assert report.passed, str(report)
+    left[0] = launch if engine == "auto" else 20 * launch
+    wrong = network_grads(params)
+    wrong["b1"] = wrong["b1"] * 1.001
+    again = fastcheck.check(network_loss, params, wrong, **options)
+    assert again.failed == ("b1",)
+    if left[0] <= 0:
+        reasons = [tensor.engine_reason for tensor in again.tensors.values()]
+        assert "cudaErrorLaunchFailure" in " ".join([*again.notes, *reasons])
+    if engine == "replay" and left[0] <= 0:
+        assert "cpu" in {tensor.device for tensor in again.tensors.values()}
+
+
+def test_an_error_of_the_loss_is_not_taken_for_one_of_the_device(gpu: Gpu) -> None:
+    gpu()
+
+    def loss(w: Any) -> Any:
+        if not w[0] > 0.5:
+            raise ZeroDivisionError("mine")
+        return np.sum(w**2)
+
+    w = np.array([0.5 + 2.0**-40, 1.0])
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        fastcheck.check(loss, w, 2 * w, device="gpu")
+
+
+def test_what_fails_without_having_been_asked_for_is_not_missed(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu()
+    monkeypatch.setattr("fastcheck.engines.plan.seconds_to_start_gpu", lambda: 0.0)
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("cudaErrorDevicesUnavailable")
+
+    monkeypatch.setattr("standin.cuda.Stream.__init__", broken)
+    gpu_device.cache_clear()
+    params = parameters(LAYERS)
+    report = fastcheck.check(network_loss, params, network_grads(params))
+    assert report.passed
+    assert not report.notes
+    with pytest.raises(InputError, match=r"cannot be used \(RuntimeError: cudaErrorDevices"):
+        fastcheck.check(network_loss, params, network_grads(params), device="gpu")
+
+
+def test_the_kernel_of_the_cpu_is_there_when_the_gpus_is_not(
+    standin_cupy: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastcheck.engines.plan.seconds_to_start_gpu", lambda: 0.0)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no compiler")
+
+    standin_cupy(raw_module=broken)
+    params = parameters(LAYERS)
+    for options in ({"engine": "fused"}, {"engine": "fused", "device": "gpu"}):
+        report = fastcheck.check(network_loss, params, network_grads(params), **options)
+        assert report.passed
+        assert {tensor.engine_and_device for tensor in report.tensors.values()} == {"fused"}
+        assert "no compiler" in " ".join(report.notes)
 
 
 def test_the_memory_of_the_device_is_given_back(gpu: Gpu) -> None:

@@ -18,8 +18,8 @@ from fastcheck.engines.base import Differences
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
-from fastcheck.engines.plan import escaped_number
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.tracing import escaped_number
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.params import ParamTree
 from fastcheck.trace.simplify import simplify

@@ -8,8 +8,8 @@ import pytest
 
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
-from fastcheck.engines.plan import escaped_number
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.tracing import escaped_number
 from fastcheck.errors import InputError
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.tracer import trace

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, note, settings
 import fastcheck
 from fastcheck.devices import Device, resolve_devices
 from fastcheck.differences import Bases, context
-from fastcheck.engines.plan import escaped_number
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.tracing import escaped_number
 from fastcheck.errors import InputError
 from fastcheck.params import Tensor
 from fastcheck.problems.mlp import mlp_problem

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastcheck.engines.plan import escaped_number
+from fastcheck.engines.tracing import escaped_number
 from fastcheck.params import ParamTree
 from fastcheck.trace.slices import slice_for
 from fastcheck.trace.tracer import trace

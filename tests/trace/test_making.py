@@ -8,7 +8,7 @@ import numpy as other_name
 import pytest
 from numpy import array, zeros
 
-from fastcheck.engines.plan import escaped_number
+from fastcheck.engines.tracing import escaped_number
 from fastcheck.params import ParamTree
 from fastcheck.trace.traced import Traced
 from fastcheck.trace.tracer import trace

@@ -1,0 +1,99 @@
+"""The trace of a loss, as far as it can be trusted, and what it shows of rounding."""
+
+from __future__ import annotations
+
+from fastcheck.engines.assignment import Plan
+from fastcheck.engines.crosscheck import Noise
+from fastcheck.engines.loss import LossFunction
+from fastcheck.engines.rounding import rounding_of, term_size
+from fastcheck.errors import InputError
+from fastcheck.keep import keep
+from fastcheck.params import ParamTree
+from fastcheck.trace.graph import Graph
+from fastcheck.trace.simplify import simplify
+from fastcheck.trace.slices import slice_for
+from fastcheck.trace.tape import Untraceable
+from fastcheck.trace.tracer import trace
+
+
+def trace_into(plan: Plan, loss: LossFunction, tree: ParamTree, noise: Noise) -> None:
+    """Trace the loss, compare its value, and put the graph into the plan.
+
+    Raises
+    ------
+    Untraceable
+        What stands in the way of a trace.
+    """
+    graph = _traced(loss, tree)
+    _compare_loss(graph, plan.loop.loss, noise)
+    plan.graph, plan.traced = _simplified(graph), graph
+    plan.loop.magnitude = _term_size(plan, plan.graph)
+
+
+def trace_for_rounding(plan: Plan, loss: LossFunction, tree: ParamTree) -> None:
+    """Trace for what the graph shows of rounding alone; without it, the loop knows less."""
+    try:
+        plan.traced = _traced(loss, tree)
+    except Untraceable:
+        return
+    plan.loop.magnitude = _term_size(plan, plan.traced)
+
+
+def still_runs(loss: LossFunction) -> None:
+    """Call the loss once more: nothing of the trace may be left in what it stores.
+
+    Raises
+    ------
+    InputError
+        Something is.
+    """
+    try:
+        loss.base()
+    except Untraceable as left:
+        raise InputError(
+            "`loss` stores arrays where they cannot be put back after the trace, and finds "
+            f"them in its next call ({left}). Use engine='loop', on a network made anew."
+        ) from None
+
+
+def escaped_number(graph: Graph, tensor: str) -> str | None:
+    """Say where a number that moves with the tensor was read out of the trace, if one was.
+
+    Branches and indices keep their value for most copies, and the others are computed by the
+    user's function; a real number changes with every copy.
+    """
+    for guard in slice_for(graph, tensor).guards:
+        discrete = guard.node.primitive.discrete or guard.node.value.dtype.kind in "biu"
+        if not discrete:
+            return (
+                f"a plain Python number is made of an array that depends on {tensor} "
+                f"({guard.source}), so that NumPy no longer sees it; use NumPy functions there"
+            )
+    return None
+
+
+def _traced(loss: LossFunction, tree: ParamTree) -> Graph:
+    # Whatever the loss stores (running means, caches) must not stay traced.
+    with keep(loss.function, None):
+        return trace(loss.function, tree, loss.count)
+
+
+def _compare_loss(graph: Graph, called: float, noise: Noise) -> None:
+    assert graph.output is not None
+    traced = float(graph.output.value)
+    allowed = 1e-10 * abs(called) + rounding_of(graph.output)
+    if abs(traced - called) > allowed and abs(traced - called) > 32 * noise():
+        raise Untraceable(f"the traced loss is {traced!r}, but `loss` returns {called!r}")
+
+
+def _term_size(plan: Plan, graph: Graph) -> float:
+    assert graph.output is not None
+    return max(plan.loop.magnitude, term_size(graph.output))
+
+
+def _simplified(graph: Graph) -> Graph:
+    """Simplify a graph; what the rewriting trips over is replayed as it was written."""
+    try:
+        return simplify(graph)
+    except Exception:
+        return graph
