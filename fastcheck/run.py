@@ -159,10 +159,14 @@ def _refuse_with_batched(options: Options, tree: ParamTree) -> None:
             f"`precision` is '{options.precision}', but with batched=True `loss` itself computes "
             "the stacks: leave precision='float64', and convert inside `loss` if you want to."
         )
-    if options.devices[0].is_gpu and all(tensor.place is None for tensor in tree):
+    where = [tensor.place for tensor in tree if tensor.place is not None]
+    there = f"gpu:{where[0].device.id}" if where else "cpu"
+    if not options.choose_device and [device.name for device in options.devices] != [there]:
+        kind = f"CuPy arrays on {there}" if where else "NumPy arrays"
+        other = "" if where else ", or give CuPy arrays as `params`"
         raise InputError(
-            f"`device` is {options.devices[0]}, but with batched=True the stacks are NumPy arrays "
-            "like `params`: leave device='auto', or give CuPy arrays as `params`."
+            f"`device` is {','.join(device.name for device in options.devices)}, but with "
+            f"batched=True the stacks are {kind} like `params`: leave device='auto'{other}."
         )
 
 

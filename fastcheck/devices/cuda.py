@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.devices.base import Device
+from fastcheck.devices.streams import on_stream
 
 
 @cache
@@ -39,7 +40,7 @@ def gpu_device(number: int) -> Device:
 
     @contextmanager
     def active() -> Iterator[None]:
-        with device, stream, cupy.cuda.using_allocator(allocate):
+        with on_stream(device, stream), cupy.cuda.using_allocator(allocate):
             yield
 
     def free_memory() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 U64, U32 = 2.0**-53, 2.0**-24
 """The unit roundoffs of float64 and float32."""
+_LEAST_FLOAT32 = 2.0**-100
 IndexArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
@@ -40,6 +42,61 @@ class Differences:
     step_minus: FloatArray
     kinked: BoolArray
     loss_calls: int
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a device computed of some differences, and what it left to others.
+
+    Attributes
+    ----------
+    steps : (n,) float64
+        The steps as the device's arithmetic represents them.
+    changes : (1 or 2, n) float64
+        J(θ+h) − J(θ), and with central differences J(θ−h) − J(θ).
+    kinked : (n,) bool
+        As in `Differences`.
+    left : (1 or 2, n) bool
+        The changes that are not known yet.
+    """
+
+    steps: FloatArray
+    changes: FloatArray
+    kinked: BoolArray
+    left: BoolArray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Attempt]) -> Attempt:
+        """Put the attempts for consecutive elements together."""
+        return cls(
+            np.concatenate([part.steps for part in parts]),
+            np.concatenate([part.changes for part in parts], axis=1),
+            np.concatenate([part.kinked for part in parts]),
+            np.concatenate([part.left for part in parts], axis=1),
+        )
+
+    def differences(self, loss_calls: int = 0) -> Differences:
+        """Return the differences, nothing being left."""
+        zeros = np.zeros(len(self.steps))
+        central = len(self.changes) == 2
+        return Differences(
+            plus=self.changes[0],
+            minus=-self.changes[1] if central else zeros,
+            step_plus=self.steps,
+            step_minus=self.steps.copy() if central else zeros,
+            kinked=self.kinked,
+            loss_calls=loss_calls,
+        )
+
+
+def lost_in_float32(steps: FloatArray, changes: FloatArray) -> bool:
+    """Whether float32 may have lost changes of the loss below its range.
+
+    The largest one has to be far above it: what is lost then is nothing beside that one.
+    """
+    sizes = np.abs(changes[np.isfinite(changes)])
+    smallest = min(float(np.max(sizes, initial=0.0)), float(np.min(steps, initial=np.inf)))
+    return smallest < _LEAST_FLOAT32
 
 
 class Engine(Protocol):

@@ -233,18 +233,23 @@ class BatchedEngine:
     def _spot_checked(
         self, tensor: Tensor, indices: IndexArray, values: FloatArray, losses: FloatArray
     ) -> FloatArray:
-        """Compare the last copy of a stack of a size not seen before with a stack of one."""
-        last = slice(len(losses) - 1, None)
-        alone = self._stack(tensor, indices[last], values[last])[0]
-        if self._agree(losses[-1], alone):
-            return losses
-        if self._sharing:
+        """Compare copies of a stack of a size not seen before with stacks of one."""
+        places = np.unique([len(losses) // 3, 2 * len(losses) // 3, len(losses) - 1])
+        alone = [self._stack(tensor, indices[[at]], values[[at]])[0] for at in places]
+        differing = self._differing(losses[places], alone)
+        if differing is not None and self._sharing:
             self._sharing = False
             losses = self._stack(tensor, indices, values)
-            if self._agree(losses[-1], alone):
-                return losses
-        place = len(losses) - 1
-        raise _mixing(_differs(place, len(losses), losses[-1], f"{float(alone)!r} alone"))
+            differing = self._differing(losses[places], alone)
+        if differing is None:
+            return losses
+        place, other = int(places[differing]), float(alone[differing])
+        raise _mixing(_differs(place, len(losses), losses[place], f"{other!r} alone"))
+
+    def _differing(self, losses: FloatArray, alone: list[float]) -> int | None:
+        """Return the first place at which two losses of the same copy do not agree."""
+        pairs = zip(losses, alone, strict=True)
+        return next((n for n, pair in enumerate(pairs) if not self._agree(*pair)), None)
 
     def _stack(self, tensor: Tensor, indices: IndexArray, values: FloatArray) -> FloatArray:
         """Return the losses of one stack, which shares memory as long as that does no harm."""

@@ -7,15 +7,22 @@ same way, and this one answers it for nearly every copy.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf
-from threading import RLock
 
 import numpy as np
 
 from fastcheck.devices.base import Device
 from fastcheck.devices.cpu import cpu_device
-from fastcheck.engines.base import U32, U64, BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.engines.base import (
+    U32,
+    U64,
+    Attempt,
+    BoolArray,
+    Differences,
+    FloatArray,
+    IndexArray,
+    lost_in_float32,
+)
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.fusion.cuda import CudaCode
 from fastcheck.fusion.dims import NotFusable
@@ -40,8 +47,6 @@ _SAMPLE = 64
 _MOST_REFUSED = 0.1
 # An argument of a polynomial is a step times inputs and weights; they are seldom larger than this.
 _USUAL_GAIN = 8.0
-# Engines of several devices have one replay engine behind them.
-_REPLAYING = RLock()
 AnyKernel = Kernel | CudaKernel
 
 
@@ -162,21 +167,32 @@ class FusedEngine:
         central: bool = True,
     ) -> Differences:
         """Perturb single elements of the tensor; see `fastcheck.engines.base.Engine`."""
-        count = len(indices)
+        return self.settled(self.attempt(indices, steps, central), indices)
+
+    def attempt(self, indices: IndexArray, steps: FloatArray, central: bool) -> Attempt:
+        """Compute what the kernels do not refuse."""
+        if self.unit_roundoff > U64:
+            steps = steps.astype(np.float32).astype(np.float64)
         plus, minus, refused = self.computed(indices, steps)
-        if not central:
-            minus[:] = 0.0
-        result = Differences(
-            plus=plus,
-            minus=minus,
-            step_plus=steps.copy(),
-            step_minus=steps.copy() if central else np.zeros(count),
-            kinked=np.zeros(count, dtype=bool),
-            loss_calls=0,
-        )
+        changes = np.stack([plus, -minus] if central else [plus])
+        if self.unit_roundoff > U64 and len(indices) and lost_in_float32(steps, changes):
+            refused[:] = True
+        left = np.broadcast_to(refused, changes.shape)
+        return Attempt(steps.copy(), changes, np.zeros(len(indices), dtype=bool), left)
+
+    def settled(self, attempt: Attempt, indices: IndexArray) -> Differences:
+        """Replay the copies that the kernels refused."""
+        refused, central = attempt.left[0], len(attempt.changes) == 2
         if not refused.any():
-            return result
-        return self._with_replayed(result, indices, steps, refused, central)
+            return attempt.differences()
+        self.refused += int(refused.sum())
+        again = self.replay.differences(
+            self._tensor.name, indices[refused], attempt.steps[refused], central=central
+        )
+        found = attempt.differences(again.loss_calls)
+        found.plus[refused], found.minus[refused] = again.plus, again.minus
+        found.kinked[refused] = again.kinked
+        return found
 
     def computed(
         self, indices: IndexArray, steps: FloatArray
@@ -233,24 +249,6 @@ class FusedEngine:
         if kernel is None:
             return nothing, nothing.copy(), np.zeros(len(indices), dtype=bool)
         return kernel.run({pin: at[indices] for pin, at in group.positions.items()}, steps)
-
-    def _with_replayed(
-        self,
-        found: Differences,
-        indices: IndexArray,
-        steps: FloatArray,
-        refused: BoolArray,
-        central: bool,
-    ) -> Differences:
-        """Replay the copies that the kernel refused."""
-        with _REPLAYING:
-            self.refused += int(refused.sum())
-            again = self.replay.differences(
-                self._tensor.name, indices[refused], steps[refused], central=central
-            )
-        found.plus[refused], found.minus[refused] = again.plus, again.minus
-        found.kinked[refused] = again.kinked
-        return replace(found, loss_calls=again.loss_calls)
 
 
 def _members(group: Group, indices: IndexArray, size: int) -> BoolArray | None:

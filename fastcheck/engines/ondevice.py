@@ -7,6 +7,7 @@ against the user's function. What fails there, now or later, leaves the work to 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -124,7 +125,8 @@ class DevicePlanner:
             bases.clear()
         if self._bases or self._kernels:
             for device in self.devices:
-                device.release()
+                with suppress(Exception):  # a device that has failed has nothing to give back
+                    device.release()
 
     def _fused(self, host: ReplayEngine, tensor: Tensor, count: int) -> _Found:
         """Return kernels, `host` behind them, or why there are none."""

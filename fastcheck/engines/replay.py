@@ -10,13 +10,22 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastcheck.differences import Bases, Context, Delta, Pin, cancels, propagate
-from fastcheck.engines.base import U32, U64, BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.engines.base import (
+    U32,
+    U64,
+    Attempt,
+    BoolArray,
+    Differences,
+    FloatArray,
+    IndexArray,
+    lost_in_float32,
+)
 from fastcheck.engines.pace import CPU, GPU
 from fastcheck.engines.rounding import term_size
 from fastcheck.engines.survey import Sizes
@@ -148,32 +157,62 @@ class ReplayEngine:
         InputError
             The memory does not suffice for one parameter.
         """
-        count = len(indices)
-        steps = self._representable(steps)
-        plus, minus = np.zeros(count), np.zeros(count)
-        kinked = np.zeros(count, dtype=bool)
-        calls = first = 0
-        with self._at_work():
-            while first < count:
-                part = slice(first, first + self.chunk)
-                found = self._chunk(indices[part], steps[part], central)
-                if found is None:
-                    self._take_fewer(len(indices[part]))
-                    continue
-                changes, kinked[part], called = found
-                plus[part] = changes[0]
-                if central:
-                    minus[part] = -changes[1]
-                calls += called
-                first = part.stop
-        return Differences(
-            plus=plus,
-            minus=minus,
-            step_plus=steps,
-            step_minus=steps.copy() if central else np.zeros(count),
-            kinked=kinked,
-            loss_calls=calls,
+        attempt = self.attempt(indices, steps, central)
+        return self.settled(attempt, indices)
+
+    def attempt(self, indices: IndexArray, steps: FloatArray, central: bool) -> Attempt:
+        """Compute what the device can, without calling the user's function."""
+        steps = steps.astype(self._bases.dtype).astype(np.float64)
+        signs = np.array([[1.0], [-1.0]] if central else [[1.0]])
+        shape = (len(signs), len(indices))
+        changes, left = np.zeros(shape), np.zeros(shape, dtype=bool)
+        kinked = np.zeros(len(indices), dtype=bool)
+        first = 0
+        while first < len(indices):
+            part = slice(first, first + self.chunk)
+            size = len(indices[part])
+            moves = (signs * steps[part]).ravel()
+            with self._at_work():
+                found = self._run(len(moves), self._seed(np.tile(indices[part], len(signs)), moves))
+            if found is None:
+                self._take_fewer(size)
+                continue
+            changes[:, part] = found.change.reshape(-1, size)
+            # An overflow on the way (exp of a saturated unit) need not be one of the loss.
+            left[:, part] = (found.diverged | ~np.isfinite(found.change)).reshape(-1, size)
+            kinked[part] = found.kinked.reshape(-1, size).any(axis=0)
+            kinked[part] |= found.diverged.reshape(-1, size).any(axis=0)
+            first += size
+        if self.unit_roundoff > U64 and len(indices) and lost_in_float32(steps, changes):
+            left[:] = True
+        return Attempt(steps, changes, kinked, left)
+
+    def settled(self, attempt: Attempt, indices: IndexArray) -> Differences:
+        """Complete an attempt: in float64, or by the user's function where no graph holds."""
+        if not attempt.left.any():
+            return attempt.differences()
+        if self.careful is not self:
+            return self._by_careful(attempt, indices)
+        changes = attempt.changes
+        calls = 0
+        for row, sign in enumerate((1.0, -1.0)[: len(changes)]):
+            left = attempt.left[row]
+            if left.any():
+                changes[row, left] = self._fallback(indices[left], sign * attempt.steps[left])
+                calls += int(left.sum())
+        kinked = attempt.kinked | attempt.left.any(axis=0)
+        return replace(attempt, kinked=kinked).differences(calls)
+
+    def _by_careful(self, attempt: Attempt, indices: IndexArray) -> Differences:
+        """Complete an attempt in float64."""
+        left = attempt.left.any(axis=0)
+        again = self.careful.differences(
+            self._tensor.name, indices[left], attempt.steps[left], central=len(attempt.changes) == 2
         )
+        found = attempt.differences(again.loss_calls)
+        found.plus[left], found.minus[left] = again.plus, again.minus
+        found.kinked[left] = again.kinked
+        return found
 
     @property
     def survey(self) -> Survey:
@@ -206,9 +245,11 @@ class ReplayEngine:
         """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign."""
         with self._at_work():
             found = self._run(len(moves), self._seed(indices, moves))
-            if found is None:
-                raise self._no_memory()
-            self._settle(found, indices, moves)
+        if found is None:
+            raise self._no_memory()
+        left = found.diverged | ~np.isfinite(found.change)
+        if left.any():
+            found.change[left] = self._fallback(indices[left], moves[left])
         return found.change
 
     def directional(self, *directions: FloatArray) -> list[float | None]:
@@ -224,33 +265,6 @@ class ReplayEngine:
         pairs = zip(found.change, found.diverged, strict=True)
         return [None if left else float(one) for one, left in pairs]
 
-    def _chunk(
-        self, indices: IndexArray, steps: FloatArray, central: bool
-    ) -> tuple[FloatArray, BoolArray, int] | None:
-        """Return the changes, (1 or 2, n), which parameters met a kink, and calls of the loss.
-
-        None if the memory did not suffice.
-        """
-        signs = (1.0, -1.0) if central else (1.0,)
-        moves = np.concatenate([sign * steps for sign in signs])
-        where = np.tile(indices, len(signs))
-        found = self._run(len(moves), self._seed(where, moves))
-        if found is None:
-            return None
-        calls = self._settle(found, where, moves)
-        shape = (len(signs), len(indices))
-        kinked: BoolArray = np.any((found.kinked | found.diverged).reshape(shape), axis=0)
-        return found.change.reshape(shape), kinked, calls
-
-    def _settle(self, found: _Outcome, indices: IndexArray, moves: FloatArray) -> int:
-        """Compute by the loss itself what the graph does not hold for; return its calls."""
-        # An overflow on the way (exp of a saturated unit) need not be one of the loss.
-        left = found.diverged
-        left |= ~np.isfinite(found.change)
-        if left.any():
-            found.change[left] = self._fallback(indices[left], moves[left])
-        return int(left.sum())
-
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         """Use the device; after an error give back what its pool holds."""
@@ -263,10 +277,6 @@ class ReplayEngine:
                     traceback.clear_frames(error.__traceback__)
                 device.release()
                 raise
-
-    def _representable(self, steps: FloatArray) -> FloatArray:
-        """Return a copy of the steps, rounded to the precision of the stacks."""
-        return steps.astype(self._bases.dtype).astype(np.float64)
 
     def _take_fewer(self, tried: int) -> None:
         """Halve the chunks from now on, because memory did not suffice for this one."""

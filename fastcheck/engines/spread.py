@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from itertools import pairwise
-from typing import Generic, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from functools import cache
+from typing import Generic, Protocol, TypeVar
 
-import numpy as np
+from fastcheck.engines.base import Attempt, Differences, Engine, FloatArray, IndexArray
 
-from fastcheck.engines.base import Differences, Engine, FloatArray, IndexArray
+_PIECE = 2**17
+"""Elements that a device is given at a time: Ctrl-C is heard between these."""
 
-E = TypeVar("E", bound=Engine)
+
+class Attempting(Engine, Protocol):
+    """An engine that can do a device's part alone, without calling the user's function."""
+
+    def attempt(self, indices: IndexArray, steps: FloatArray, central: bool) -> Attempt:
+        """Compute what the device can."""
+        ...
+
+    def settled(self, attempt: Attempt, indices: IndexArray) -> Differences:
+        """Complete an attempt."""
+        ...
+
+
+E = TypeVar("E", bound=Attempting)
 
 
 class SpreadEngine(Generic[E]):
@@ -19,7 +34,7 @@ class SpreadEngine(Generic[E]):
 
     Parameters
     ----------
-    parts : sequence of Engine
+    parts : sequence of Attempting
         One for each device, at least one.
     """
 
@@ -29,8 +44,13 @@ class SpreadEngine(Generic[E]):
         self.name, self.exact = first.name, first.exact
         self.loss, self.magnitude = first.loss, first.magnitude
         self.unit_roundoff = first.unit_roundoff
-        self.careful = first.careful
         self.device = ",".join([first.device, *[part.device[4:] for part in self.parts[1:]]])
+
+    @property
+    def careful(self) -> Engine:
+        """Itself, or an engine with more digits where its devices have few."""
+        careful = self.parts[0].careful
+        return self if careful is self.parts[0] else careful
 
     def differences(
         self,
@@ -41,26 +61,38 @@ class SpreadEngine(Generic[E]):
         central: bool = True,
     ) -> Differences:
         """Perturb single elements; see `fastcheck.engines.base.Engine`."""
-        count, many = len(indices), len(self.parts)
+        work = [
+            _thread(part.device).submit(
+                copy_context().run, part.attempt, indices[piece], steps[piece], central
+            )
+            for part, piece in self._pieces(len(indices))
+        ]
+        attempt = Attempt.joined(_together(work))
+        # The user's function is called in the user's own thread.
+        return self.parts[0].settled(attempt, indices)
+
+    def _pieces(self, count: int) -> list[tuple[E, slice]]:
+        """Return who computes which elements, in order."""
+        many = len(self.parts)
         edges = [count * number // many for number in range(many + 1)]
-        ranges = [slice(*pair) for pair in pairwise(edges)]
-
-        def run(part: E, where: slice) -> Differences:
-            return part.differences(tensor, indices[where], steps[where], central=central)
-
-        # Whatever happens meanwhile, `with` leaves no thread at work behind.
-        with ThreadPoolExecutor(many, thread_name_prefix="fastcheck") as pool:
-            waiting = [pool.submit(run, *each) for each in zip(self.parts, ranges, strict=True)]
-            wait(waiting)
-            return _joined([future.result() for future in waiting])
+        return [
+            (part, slice(first, min(first + _PIECE, end)))
+            for part, start, end in zip(self.parts, edges[:-1], edges[1:], strict=True)
+            for first in range(start, max(end, start + 1), _PIECE)
+        ]
 
 
-def _joined(found: list[Differences]) -> Differences:
-    return Differences(
-        plus=np.concatenate([part.plus for part in found]),
-        minus=np.concatenate([part.minus for part in found]),
-        step_plus=np.concatenate([part.step_plus for part in found]),
-        step_minus=np.concatenate([part.step_minus for part in found]),
-        kinked=np.concatenate([part.kinked for part in found]),
-        loss_calls=sum(part.loss_calls for part in found),
-    )
+def _together(work: list[Future[Attempt]]) -> list[Attempt]:
+    """Return all results; whatever happens meanwhile, no thread is left at work behind."""
+    try:
+        return [future.result() for future in work]
+    finally:
+        for future in work:
+            future.cancel()
+        wait(work)
+
+
+@cache
+def _thread(device: str) -> ThreadPoolExecutor:
+    """Return the one thread of a device: CuPy keeps handles of libraries for each thread."""
+    return ThreadPoolExecutor(1, thread_name_prefix=f"fastcheck {device}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ THREADS = 256
 _MOST_COPIES = 2**22
 _WANTED = 2**18
 """So many threads fill any device: teams are enlarged until there are that many."""
+
+
+_resident: WeakSet[CudaKernel] = WeakSet()
+"""Kernels that have constants on a device."""
 
 
 class CudaKernel(BlockwiseKernel):
@@ -60,7 +65,9 @@ class CudaKernel(BlockwiseKernel):
             try:
                 return super().run(positions, steps)
             except self._device.out_of_memory:
-                self.forget()
+                for kernel in list(_resident):  # those of other tensors too
+                    if kernel._device is self._device:
+                        kernel.forget()
                 self._device.release()
                 if self._halve():
                     continue
@@ -131,6 +138,7 @@ class CudaKernel(BlockwiseKernel):
         if self._lasting_on_device is None:
             constants = self._constants({})
             self._lasting_on_device = _OnDevice.sent(self._device, constants, self._real)
+            _resident.add(self)
             self._arranged.clear()  # the host's copies
         return self._lasting_on_device
 

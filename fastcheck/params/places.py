@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastcheck.devices.streams import on_stream
+
 _UNSIGNED = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 
 
@@ -74,7 +76,7 @@ class Place:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this the calling thread's current device and stream."""
-        with self.device, self._stream:
+        with on_stream(self.device, self._stream):
             yield
 
     def array(self, values: NDArray[Any]) -> Any:

@@ -98,7 +98,8 @@ def measure(
         not measured.reacts and hides(probe, tensor, indices, measured.steps, measured.noise)
     )
     floor = tolerance.saturation * tolerance.unit * engine.magnitude / scale_of(tensor)
-    return replace(measured, floor=floor, hidden=hidden, loss_calls=probe.loss_calls)
+    coarse = engine.exact and engine.unit_roundoff > _U
+    return replace(measured, floor=floor, hidden=hidden, coarse=coarse, loss_calls=probe.loss_calls)
 
 
 def _measure(

@@ -50,6 +50,8 @@ class Measurement:
         σ of the loss that the measurement reckoned with; 0 where differences are exact.
     stairs : bool
         Whether the loss moves in stairs: its noise is not independent between elements then.
+    coarse : bool
+        Whether the differences were computed in float32.
     """
 
     values: FloatArray
@@ -67,6 +69,7 @@ class Measurement:
     floor: float
     noise: float = 0.0
     stairs: bool = False
+    coarse: bool = False
 
     def part(self, places: BoolArray | NDArray[np.int64]) -> Measurement:
         """Return the measurement of some of the elements."""

@@ -167,6 +167,8 @@ def resolution(comparison: Comparison, rho: float, step: float | None) -> str:
         f"{rho:.1e} could have been seen (a pass needs "
         f"{comparison.tolerance.rho_max:.0e})"
     )
+    if m.coarse:
+        return f'{start}: float32 has no more digits here. Leave `precision` at "float64".'
     cause = max(shares, key=lambda key: shares[key])
     return f"{start}: {_causes(comparison, step)[cause]}"
 

@@ -247,6 +247,69 @@ def test_an_error_of_the_loss_is_not_taken_for_one_of_the_device(gpu: Gpu) -> No
         fastcheck.check(loss, w, 2 * w, device="gpu")
 
 
+@pytest.mark.parametrize("device", ["gpu", "gpu:1", "gpu:0,1"])
+@pytest.mark.parametrize("engine", ["auto", "replay"])
+def test_the_loss_is_called_where_the_user_is(device: str, engine: str, gpu: Gpu) -> None:
+    gpu(devices=2)
+    import threading
+
+    import cupy
+
+    mine, thread = cupy.cuda.Stream().use(), threading.get_ident()
+
+    def loss(w: Any) -> Any:
+        assert threading.get_ident() == thread
+        assert cupy.cuda.Device().id == 0
+        assert cupy.cuda.get_current_stream() is mine
+        return np.sum(w**2) if w[0] > 0.5 else np.sum(w**2) + 0.0 * w[1]
+
+    # A step that crosses over, so that copies are left to the loss.
+    w = np.array([0.5 + 2.0**-40, 1.0, 2.0])
+    options: dict[str, Any] = {"device": device, "engine": engine, "step": 2.0**-20}
+    report = fastcheck.check(loss, w, 2 * w, **options)
+    assert report.passed, str(report)
+    assert report.tensors["params"].device == {"gpu": "gpu:0"}.get(device, device)
+    assert report.tensors["params"].loss_calls
+    assert cupy.cuda.get_current_stream() is mine
+    assert cupy.cuda.Device().id == 0
+
+
+def test_a_step_below_the_range_of_float32_is_left_to_float64(gpu: Gpu) -> None:
+    gpu()
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    size = 1e-30
+    w = {"w": np.linspace(-1, 1, 4) * size}
+
+    def loss(p: Params) -> Any:
+        return np.mean(np.tanh(X @ (p["w"] / size)))
+
+    right = X.T @ (1 - np.tanh(X @ (w["w"] / size)) ** 2) / 20 / size
+    for engine in ("fused", "replay"):
+        options: dict[str, Any] = {"device": "gpu", "precision": "float32", "engine": engine}
+        options["step"] = 2e-44
+        assert fastcheck.check(loss, w, {"w": right}, **options).passed
+        wrong = right.copy()
+        wrong[2] *= 1.019
+        assert not fastcheck.check(loss, w, {"w": wrong}, **options).passed
+
+
+def test_what_float32_cannot_tell_asks_for_float64(gpu: Gpu) -> None:
+    gpu()
+    X = np.random.default_rng(0).normal(size=(20, 4))
+    params = {"w": np.full(4, 1e-3)}
+
+    def loss(p: Params) -> Any:
+        return 1e6 * np.sum(p["w"]) + 1e-3 * np.mean(np.tanh(X @ p["w"])) - 1e6 * np.sum(p["w"])
+
+    right = 1e-3 * X.T @ (1 - np.tanh(X @ params["w"]) ** 2) / 20
+    options: dict[str, Any] = {"device": "gpu", "precision": "float32"}
+    report = fastcheck.check(loss, params, {"w": right}, **options)
+    assert report.verdict in (fastcheck.Verdict.PASS, fastcheck.Verdict.INCONCLUSIVE)
+    if report.verdict is fastcheck.Verdict.INCONCLUSIVE:
+        assert 'Leave `precision` at "float64".' in report.tensors["w"].reason
+    assert fastcheck.check(loss, params, {"w": right}, device="gpu").passed
+
+
 def test_what_fails_without_having_been_asked_for_is_not_missed(
     gpu: Gpu, monkeypatch: pytest.MonkeyPatch
 ) -> None:

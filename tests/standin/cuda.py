@@ -88,13 +88,15 @@ class Stream:
         if self.ptr and self.device_id != machine().current:
             raise RuntimeError("This stream was not created on the current device")
         _streams().append(self)
+        _local.current = self
         return self
 
     def __exit__(self, *exception: Any) -> None:
         _streams().pop()
+        _local.current = _streams()[-1] if _streams() else Stream.null
 
     def use(self) -> Stream:
-        _streams().append(self)
+        _local.current = self  # which the next `with` forgets
         return self
 
     def synchronize(self) -> None:
@@ -120,8 +122,7 @@ Stream.null = Stream(null=True)
 
 
 def get_current_stream(device_id: Any = None) -> Stream:
-    streams = _streams()
-    return streams[-1] if streams else Stream.null
+    return getattr(_local, "current", Stream.null)
 
 
 class Event:
