@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import nullcontext
 from types import ModuleType
@@ -87,16 +86,17 @@ class Stream:
     def __enter__(self) -> Stream:
         if self.ptr and self.device_id != machine().current:
             raise RuntimeError("This stream was not created on the current device")
-        _streams().append(self)
-        _local.current = self
+        _entered().append(self)
+        _set_current(self)
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        _streams().pop()
-        _local.current = _streams()[-1] if _streams() else Stream.null
+        _entered().pop()
+        inside = [stream for stream in _entered() if stream.device_id == machine().current]
+        _set_current(inside[-1] if inside else Stream.null)
 
     def use(self) -> Stream:
-        _local.current = self  # which the next `with` forgets
+        _set_current(self)  # which the next `with` forgets
         return self
 
     def synchronize(self) -> None:
@@ -122,7 +122,13 @@ Stream.null = Stream(null=True)
 
 
 def get_current_stream(device_id: Any = None) -> Stream:
-    return getattr(_local, "current", Stream.null)
+    device = machine().current if device_id is None else device_id
+    return vars(machine().threads).get("streams", {}).get(device, Stream.null)
+
+
+def _set_current(stream: Stream) -> None:
+    """Make a stream that of the current device, for the calling thread."""
+    vars(machine().threads).setdefault("streams", {})[machine().current] = stream
 
 
 class Event:
@@ -152,13 +158,9 @@ def get_elapsed_time(start_event: Event, end_event: Event) -> float:
     return 1e3 * (end_event.time - start_event.time)
 
 
-_local = threading.local()
-
-
-def _streams() -> list[Stream]:
-    if not hasattr(_local, "streams"):
-        _local.streams = []
-    return _local.streams  # type: ignore[no-any-return]
+def _entered() -> list[Stream]:
+    """The streams whose `with` the calling thread is in."""
+    return vars(machine().threads).setdefault("entered", [])
 
 
 def _existing(number: int) -> None:
