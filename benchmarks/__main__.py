@@ -6,11 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cold, gpu, naive, scaling
+from benchmarks import cold, gpu, naive, scaling, trust
 from benchmarks.peers import benchmark as peers
 from fastcheck.errors import FastcheckError
 
-BENCHMARKS = {"naive": naive, "peers": peers, "scaling": scaling, "cold": cold, "gpu": gpu}
+BENCHMARKS = {
+    "naive": naive,
+    "peers": peers,
+    "scaling": scaling,
+    "cold": cold,
+    "gpu": gpu,
+    "trust": trust,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

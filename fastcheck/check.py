@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.engines.assignment import Assignment
-from fastcheck.engines.base import U64, Engine, IndexArray
+from fastcheck.engines.base import U64, Engine, FloatArray, IndexArray
 from fastcheck.errors import InputError
 from fastcheck.fusion import compiler
 from fastcheck.keep import Kept, keep
-from fastcheck.options import Options
+from fastcheck.options import Known, Options
 from fastcheck.params import ParamTree, Tensor, match_gradients, select_indices
-from fastcheck.report.data import Report, TensorReport
+from fastcheck.report.data import Diagnosis, Report, TensorReport, Verdict
 from fastcheck.report.progress import Progress
 from fastcheck.run import ONE_AT_A_TIME, Run, Stopwatch, moving, noting
+from fastcheck.trace.graph import Node
 from fastcheck.verdict.judge import (
     Judgement,
     judge,
@@ -26,9 +28,11 @@ from fastcheck.verdict.judge import (
     revise,
     rounding_floors,
 )
+from fastcheck.verdict.silent import silent_elements
 from fastcheck.verdict.tolerances import tolerance_for
 from fastcheck.version import __version__
 
+_MOST_PLACES = 3
 Gradients = dict[str, NDArray[np.float64]]
 
 
@@ -48,6 +52,9 @@ def check(
     memory: int | float | str | None = None,
     progress: bool | None = None,
     seed: int = 0,
+    batch_size: int | None = None,
+    previous_grads: Any = None,
+    sample_grads: Any = None,
 ) -> Report:
     """Check a hand-written gradient against a numerical one, for every parameter.
 
@@ -95,6 +102,13 @@ def check(
         A progress bar: None, the default, on terminals and after one second only.
     seed : int
         Seeds every random choice, so that a check can be repeated.
+    batch_size : int, optional
+        M, the number of samples. This and the next two decide nothing; where the gradient is wrong
+        they help `Report.diagnosis` to tell one mistake from another.
+    previous_grads : tree or flat vector, optional
+        The gradient of the training step before, like `grads`; a copy of it.
+    sample_grads : tree, optional
+        Each sample's own gradient: like `grads`, every array with a leading axis of M samples.
 
     Returns
     -------
@@ -137,6 +151,7 @@ def check(
     selected = select_indices(tree, select, options.seed)
     if not callable(grads):
         match_gradients(tree, grads)  # say what does not match before any work is done
+    known = Known.validated(tree, grads, batch_size, previous_grads, sample_grads)
     with (
         ONE_AT_A_TIME,
         keep(loss, params, grads) as kept,
@@ -145,7 +160,7 @@ def check(
         analytic = _analytic(tree, grads, run)
         judged, written = _judge_all(run, tree, selected, analytic, kept)
         notes = _notes(tree, run, written, kept.left_out)
-    return _report(tree, run, judged, options, notes, watch)
+    return _report(tree, run, judged, options, notes, known, watch)
 
 
 def numerical_gradient(
@@ -276,8 +291,13 @@ def _judge_one(
         again,
         floor=floor,
         step=None if isinstance(step, str) else step,
+        rounding=lambda: _at(run.gradient_rounding(tensor), indices),
     )
     return judgement, assignment
+
+
+def _at(values: FloatArray | None, indices: IndexArray) -> FloatArray | None:
+    return None if values is None else values[indices]
 
 
 def _notes(
@@ -321,6 +341,31 @@ def _notes(
     return (*notes, *(f"{what[0].upper()}{what[1:]}." for what in compiler.notes))
 
 
+def _tensor_notes(
+    tensor: Tensor, judgement: Judgement, engine: Engine, run: Run
+) -> tuple[str, ...]:
+    """Say what is no failure but worth knowing: dead inputs and units, and where kinks are."""
+    notes = _where_it_bends(engine.kinks_of(judgement.on_kinks))
+    if not engine.exact or judgement.checked < tensor.size or judgement.verdict is Verdict.FAIL:
+        return notes
+    zero = np.zeros(tensor.size, dtype=bool)
+    zero[judgement.indices] = (judgement.values == 0) & (judgement.analytic == 0)
+    zero[judgement.on_kinks] = False
+    silent = silent_elements(run.plan.graph, tensor.name, zero.reshape(tensor.shape))
+    return (silent, *notes) if silent else notes
+
+
+def _where_it_bends(nodes: list[Node | None]) -> tuple[str, ...]:
+    """Say on which lines of the loss elements lie on a kink, the commonest first."""
+    places = Counter(f"`{node.primitive.name}` ({node.source})" for node in nodes if node)
+    if not places:
+        return ()
+    said = [f"{count:,} at {place}" for place, count in places.most_common(_MOST_PLACES)]
+    if len(places) > _MOST_PLACES:
+        said.append("others elsewhere")
+    return (f"on a kink of the loss: {', '.join(said)}.",)
+
+
 def _in_float32(engine: Engine) -> bool:
     return engine.exact and engine.unit_roundoff > U64
 
@@ -331,16 +376,18 @@ def _report(
     judged: Judged,
     options: Options,
     notes: tuple[str, ...],
+    known: Known,
     watch: Stopwatch,
 ) -> Report:
     verdict, sentence = overall(judgement for judgement, *_ in judged)
     revised = revise([judgement for judgement, *_ in judged])
     tensors = {
-        tensor.name: _tensor_report(tensor, judgement, assignment, seconds, options)
+        tensor.name: _tensor_report(tensor, judgement, assignment, seconds, options, run)
         for tensor, judgement, (_, assignment, seconds) in zip(tree, revised, judged, strict=True)
     }
     if not any(report.verdict is verdict for report in tensors.values()):
         notes = (sentence, *notes)
+    diagnosis = _diagnosis(tree, run, revised, known) if verdict is Verdict.FAIL else None
     return Report(
         verdict=verdict,
         loss=run.plan.loop.loss,
@@ -351,7 +398,27 @@ def _report(
         loss_calls=run.loss.calls,
         notes=notes,
         fastcheck_version=__version__,
+        diagnosis=diagnosis,
     )
+
+
+def _diagnosis(
+    tree: ParamTree, run: Run, judgements: Sequence[Judgement], known: Known
+) -> Diagnosis | None:
+    """Say what is wrong, as far as the two gradients show it."""
+    # Right gradients never need it.
+    from fastcheck.verdict.diagnosis import diagnose, gather
+
+    evidence = gather(
+        tree,
+        judgements,
+        # A trace that the engines could not use still shows layers and lines.
+        run.plan.graph or run.plan.traced,
+        batch_size=known.batch_size,
+        previous=known.previous,
+        samples=known.samples,
+    )
+    return diagnose(evidence)
 
 
 def _tensor_report(
@@ -360,6 +427,7 @@ def _tensor_report(
     assignment: Assignment,
     seconds: float,
     options: Options,
+    run: Run,
 ) -> TensorReport:
     return TensorReport(
         name=tensor.name,
@@ -380,4 +448,5 @@ def _tensor_report(
         forward_passes=judgement.checked * (2 if options.method == "central" else 1),
         loss_calls=judgement.loss_calls,
         seconds=seconds,
+        notes=_tensor_notes(tensor, judgement, assignment.engine, run),
     )

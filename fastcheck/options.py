@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastcheck.devices import Device, parse_memory, resolve_devices
 from fastcheck.engines.plan import ENGINES
-from fastcheck.errors import InputError, InputTypeError
-from fastcheck.params import ParamTree
+from fastcheck.errors import FastcheckError, InputError, InputTypeError
+from fastcheck.params import ParamTree, match_gradients
+from fastcheck.params.places import is_array
 from fastcheck.verdict.steps import Step, validate_step
 
 METHODS = ("central", "forward")
@@ -100,3 +106,97 @@ def _seed(seed: object) -> int:
     if value < 0 or isinstance(seed, bool):
         raise InputTypeError(f"`seed` is {seed!r}: give an integer of at least 0, such as 0.")
     return value
+
+
+Gradients = dict[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the user knows besides: it decides nothing, but tells one mistake from another.
+
+    Attributes
+    ----------
+    batch_size : int or None
+        M, the number of samples.
+    previous : dict or None
+        The gradient of the step before, by tensor name.
+    samples : dict or None
+        Each sample's own gradient, (M, *shape).
+    """
+
+    batch_size: int | None = None
+    previous: Gradients | None = None
+    samples: Gradients | None = None
+
+    @classmethod
+    def validated(
+        cls, tree: ParamTree, grads: Any, batch_size: Any, previous_grads: Any, sample_grads: Any
+    ) -> Known:
+        """Check the keywords of `check` that a diagnosis uses.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Naming the keyword, what was given, and what may be given.
+        """
+        samples = None if sample_grads is None else _samples(tree, sample_grads, batch_size)
+        count = None if batch_size is None else _batch_size(batch_size)
+        if count is None and samples:
+            count = len(next(iter(samples.values())))
+        return cls(count, _previous(tree, grads, previous_grads), samples)
+
+
+def _batch_size(value: object) -> int:
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        count = 0
+    if count < 1 or isinstance(value, bool):
+        raise InputTypeError(
+            f"`batch_size` is {value!r}: give the number of samples, an integer of at least 1, "
+            "or leave it out."
+        )
+    return count
+
+
+def _previous(tree: ParamTree, grads: Any, previous: Any) -> Gradients | None:
+    if previous is None:
+        return None
+    mine = [array for array in _arrays(previous) if isinstance(array, np.ndarray)]
+    now = [array for array in _arrays(grads) if isinstance(array, np.ndarray)]
+    if any(np.may_share_memory(a, b) for a in now for b in mine):
+        raise InputError(
+            "`previous_grads` shares memory with `grads`, so it is no longer the gradient of the "
+            "step before: keep a copy of each array before the next backward pass."
+        )
+    return match_gradients(tree, previous, argument="previous_grads")
+
+
+def _samples(tree: ParamTree, given: Any, batch_size: Any) -> Gradients:
+    lengths = Counter(len(array) for array in _arrays(given) if array.ndim)
+    if batch_size is not None:
+        count = _batch_size(batch_size)
+    elif lengths:
+        count = lengths.most_common(1)[0][0]
+    else:
+        count = 1
+    stacked = [
+        replace(t, value=np.broadcast_to(t.value, (count, *t.shape)), scalar=False) for t in tree
+    ]
+    try:
+        return match_gradients(ParamTree(tree.root, tuple(stacked)), given, argument="sample_grads")
+    except FastcheckError as error:
+        raise type(error)(
+            f"{error}\n`sample_grads` holds each sample's own gradient: every array has a leading "
+            f"axis of M = {count} samples before the parameter's own axes."
+        ) from None
+
+
+def _arrays(given: Any) -> Iterator[Any]:
+    """Yield the arrays in a nesting of dicts, lists and tuples."""
+    if is_array(given):
+        yield given
+    elif isinstance(given, Mapping | list | tuple):
+        for entry in given.values() if isinstance(given, Mapping) else given:
+            yield from _arrays(entry)

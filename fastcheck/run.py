@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.assignment import Assignment, Plan
-from fastcheck.engines.base import Engine, IndexArray
+from fastcheck.engines.base import Engine, FloatArray, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.plan import Planner
 from fastcheck.engines.rounding import jitter_noise
@@ -70,6 +70,7 @@ class Run:
         self._noise: float | None = None
         self._shown: float | None = None
         self._noises: dict[str, float] = {}
+        self._roundings: dict[str, FloatArray] | None = None
         if options.batched:
             _refuse_with_batched(options, tree)
         self.loss: LossFunction = (StackedLoss if options.batched else LossFunction)(loss, tree)
@@ -131,6 +132,24 @@ class Run:
         advance = None if progress is None else progress.advance
         first = measure(assignment.engine, tensor, indices, progress=advance, **common)
         return first, second_look(assignment.engine, tensor, indices, first, **common)
+
+    def gradient_rounding(self, tensor: Tensor) -> FloatArray | None:
+        """Return how far rounding may move the tensor's analytic derivatives, flat in C order.
+
+        It is found out once for all tensors; None where the trace does not tell.
+        """
+        if self._roundings is None:
+            # Right gradients seldom need it.
+            from fastcheck.verdict.gradient_rounding import gradient_rounding
+
+            # As it was written, and as a backward pass by hand takes it: with p − y, say.
+            graphs = [graph for graph in self._planner.graphs() if graph is not None]
+            found = [gradient_rounding(graph, self.tolerance.unit, self._rng) for graph in graphs]
+            names = {name for one in found for name in one}
+            self._roundings = {
+                name: np.max([one[name] for one in found if name in one], axis=0) for name in names
+            }
+        return self._roundings.get(tensor.name)
 
     def _noise_for(self, engine: Engine, tensor: Tensor) -> dict[str, float]:
         """Return σ of the loss when this tensor is moved, and the largest of any tensor."""

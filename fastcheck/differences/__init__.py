@@ -24,6 +24,7 @@ def propagate(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     deltas = [delta if delta is not None and delta.values.size else None for delta in deltas]
     if not node.value.size or all(delta is None for delta in deltas):
         return None
+    context.node = node
     return RULES.get(node.primitive, copy_by_copy)(context, node, deltas)
 
 

@@ -132,6 +132,8 @@ class Context:
         self.dtype = bases.dtype
         self.copies = copies
         self.kinked: Array = bases.xp.zeros(copies, dtype=bool)
+        self.kinks: dict[Node, Array] = {}
+        self.node: Node | None = None
 
     def ufunc(self, ufunc: Callable[..., Array], *operands: Array) -> Array:
         """Apply a floating-point ufunc of the namespace, its result in pooled memory."""
@@ -170,5 +172,9 @@ class Context:
         return float(total)
 
     def mark_kinks(self, flips: Array) -> None:
-        """Note the copies for which any of `flips`, (B, …) bool, is set."""
-        self.kinked |= flips.any(axis=tuple(range(1, flips.ndim))) if flips.ndim > 1 else flips
+        """Note the copies for which any of `flips`, (B, …) bool, is set, and at which node."""
+        crossed = flips.any(axis=tuple(range(1, flips.ndim))) if flips.ndim > 1 else flips
+        self.kinked |= crossed
+        if self.node is not None:
+            known = self.kinks.get(self.node)
+            self.kinks[self.node] = crossed if known is None else known | crossed

@@ -9,6 +9,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastcheck.trace.graph import Node
+
 FloatArray: TypeAlias = NDArray[np.float64]
 U64, U32 = 2.0**-53, 2.0**-24
 """The unit roundoffs of float64 and float32."""
@@ -135,6 +137,13 @@ class Engine(Protocol):
     @property
     def careful(self) -> Engine:
         """The engine that looks again at what seems wrong: itself, or one with more digits."""
+        ...
+
+    def kinks_of(self, indices: IndexArray) -> list[Node | None]:
+        """Return for each element the operation at which it met a kink when last computed.
+
+        None for elements that met none, and for all of them from a black box.
+        """
         ...
 
     def differences(

@@ -23,6 +23,7 @@ from fastcheck.engines.stacked_loss import StackedLoss
 from fastcheck.engines.stacks import Stacks
 from fastcheck.errors import FastcheckError, InputError
 from fastcheck.params import ParamTree, Tensor
+from fastcheck.trace.graph import Node
 
 REASON = "`loss` takes stacks of copies (batched=True)"
 
@@ -94,6 +95,10 @@ class BatchedEngine:
     def careful(self) -> BatchedEngine:
         """Itself."""
         return self
+
+    def kinks_of(self, indices: IndexArray) -> list[Node | None]:
+        """Return nothing: a black box does not know."""
+        return [None] * len(indices)
 
     def differences(
         self,

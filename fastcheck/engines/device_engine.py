@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastcheck.engines.base import Differences, Engine, FloatArray, IndexArray
 from fastcheck.engines.spread import SpreadEngine
 from fastcheck.errors import FastcheckError, oneline
+from fastcheck.trace.graph import Node
 
 
 class DeviceEngine:
@@ -62,6 +63,10 @@ class DeviceEngine:
         """Itself, or the engine with more digits that its engine has."""
         careful = self.at_work.careful
         return self if careful is self.at_work else careful
+
+    def kinks_of(self, indices: IndexArray) -> list[Node | None]:
+        """Return the operations at which elements met a kink."""
+        return self.at_work.kinks_of(indices)
 
     def differences(
         self,

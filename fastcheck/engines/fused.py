@@ -34,6 +34,7 @@ from fastcheck.fusion.roots import Group, groups_of
 from fastcheck.fusion.schedule import Schedule, schedule
 from fastcheck.fusion.series import REACHES
 from fastcheck.params import Tensor
+from fastcheck.trace.graph import Node
 
 HOISTED_BYTES = 16 * 1024**2
 """What is hoisted for a block of copies is meant to stay in the caches."""
@@ -157,6 +158,10 @@ class FusedEngine:
         work = each * count * _SECONDS_AN_OPERATION
         hoisted = sum(kernel.elements for kernel in kernels) * _SECONDS_A_HOISTED
         return _SECONDS_A_CALL + hoisted + work / min(threads(), max(1.0, work / 1e-4))
+
+    def kinks_of(self, indices: IndexArray) -> list[Node | None]:
+        """Return the operations at which elements met a kink; the replay engine knows."""
+        return self.replay.kinks_of(indices)
 
     def differences(
         self,

@@ -16,6 +16,7 @@ from fastcheck.engines.base import U64, Differences, FloatArray, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.working import WorkingTree
 from fastcheck.params import ParamTree, Tensor
+from fastcheck.trace.graph import Node
 
 _SLICE = 256
 """Calls of the loss between two comparisons of the whole working tree with θ."""
@@ -65,6 +66,10 @@ class LoopEngine:
     def careful(self) -> LoopEngine:
         """Itself."""
         return self
+
+    def kinks_of(self, indices: IndexArray) -> list[Node | None]:
+        """Return nothing: a black box does not know."""
+        return [None] * len(indices)
 
     def differences(
         self,

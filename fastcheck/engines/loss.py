@@ -84,6 +84,11 @@ class LossFunction:
         self.calls += 1
         return float(result) if known else self._scalar(result)
 
+    @property
+    def single(self) -> Callable[[Any], Any]:
+        """The user's function of one set of parameters, as it can be traced."""
+        return self.function
+
     def count(self) -> None:
         """Count a call of the user's function that was made around this wrapper."""
         self.calls += 1

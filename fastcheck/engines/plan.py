@@ -26,9 +26,16 @@ from fastcheck.engines.ondevice import DevicePlanner
 from fastcheck.engines.onhost import HostPlanner
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.engines.stacked_loss import StackedLoss
-from fastcheck.engines.tracing import escaped_number, still_runs, trace_for_rounding, trace_into
+from fastcheck.engines.tracing import (
+    escaped_number,
+    simplified,
+    still_runs,
+    trace_for_rounding,
+    trace_into,
+)
 from fastcheck.errors import FastcheckError, InputError, oneline
 from fastcheck.params import ParamTree, Tensor
+from fastcheck.trace.graph import Graph
 from fastcheck.trace.tape import Untraceable
 
 ENGINES = ("auto", "loop", "replay", "fused")
@@ -104,6 +111,18 @@ class Planner:
                 self._insist(self.plan.refusal)
         still_runs(self._loss)
         return self.plan
+
+    def graphs(self) -> tuple[Graph | None, Graph | None]:
+        """Return the forward pass as it was written and simplified, for what it shows of rounding.
+
+        A loss that the engines need no trace of is traced now; None where it cannot be.
+        """
+        plan = self.plan
+        if plan.traced is None and plan.batched is not None:
+            trace_for_rounding(plan, self._loss, self._tree)
+        if plan.traced is None or plan.graph is not None:
+            return plan.traced, plan.graph
+        return plan.traced, simplified(plan.traced)
 
     def close(self) -> None:
         """Give back what lies on other devices; engines that go on send it again."""

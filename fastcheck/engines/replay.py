@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastcheck.differences import Bases, Context, Delta, Pin, cancels, propagate
 from fastcheck.engines.base import (
@@ -98,6 +99,8 @@ class ReplayEngine:
         self._pace = GPU if self._bases.device.is_gpu else CPU
         self._fits: int | None = None  # parameters a chunk, once memory has run out
         self._survey: Survey | None = None
+        self._kink_at: NDArray[np.int32] | None = None
+        self._kink_nodes: list[Node | None] = [None]
 
     @property
     def device(self) -> str:
@@ -181,11 +184,28 @@ class ReplayEngine:
             # An overflow on the way (exp of a saturated unit) need not be one of the loss.
             left[:, part] = (found.diverged | ~np.isfinite(found.change)).reshape(-1, size)
             kinked[part] = found.kinked.reshape(-1, size).any(axis=0)
+            self._remember_kinks(found, indices[part])
             kinked[part] |= found.diverged.reshape(-1, size).any(axis=0)
             first += size
         if self.unit_roundoff > U64 and len(indices) and lost_in_float32(steps, changes):
             left[:] = True
         return Attempt(steps, changes, kinked, left)
+
+    def kinks_of(self, indices: IndexArray) -> list[Node | None]:
+        """Return for each element the operation at which it met a kink when last computed."""
+        if self._kink_at is None:
+            return [None] * len(indices)
+        return [self._kink_nodes[number] for number in self._kink_at[indices]]
+
+    def _remember_kinks(self, found: _Outcome, indices: IndexArray) -> None:
+        if self._kink_at is None and found.kinks:
+            self._kink_at = np.zeros(self._tensor.size, dtype=np.int32)
+        for node, copies in found.kinks.items():
+            if node not in self._kink_nodes:
+                self._kink_nodes.append(node)
+            met = indices[copies.reshape(-1, len(indices)).any(axis=0)]
+            assert self._kink_at is not None
+            self._kink_at[met] = self._kink_nodes.index(node)
 
     def settled(self, attempt: Attempt, indices: IndexArray) -> Differences:
         """Complete an attempt: in float64, or by the user's function where no graph holds."""
@@ -340,8 +360,13 @@ class ReplayEngine:
             if delta is not None:
                 moved = (delta.values != 0).reshape(context.copies, -1).any(axis=1)
                 found[2] = context.xp.maximum(found[2], moved)
-        change, kinked, diverged = context.bases.device.to_host(found)
-        return _Outcome(change.astype(np.float64), kinked != 0, diverged != 0)
+        to_host = context.bases.device.to_host
+        change, kinked, diverged = to_host(found)
+        kinks = {}
+        if kinked.any():
+            copies = (context.copies,)
+            kinks = {n: np.broadcast_to(to_host(at), copies) for n, at in context.kinks.items()}
+        return _Outcome(change.astype(np.float64), kinked != 0, diverged != 0, kinks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,8 +379,11 @@ class _Outcome:
         J(θ + move) − J(θ).
     kinked, diverged : (B,) bool
         The copies that met a kink, and those that would have taken another branch.
+    kinks : dict of Node to (B,) bool
+        At which operation they met it.
     """
 
     change: FloatArray
     kinked: BoolArray
     diverged: BoolArray
+    kinks: dict[Node, BoolArray]

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Generic, Protocol, TypeVar
 
 from fastcheck.engines.base import Attempt, Differences, Engine, FloatArray, IndexArray
+from fastcheck.trace.graph import Node
 
 _PIECE = 2**17
 """Elements that a device is given at a time: Ctrl-C is heard between these."""
@@ -51,6 +52,11 @@ class SpreadEngine(Generic[E]):
         """Itself, or an engine with more digits where its devices have few."""
         careful = self.parts[0].careful
         return self if careful is self.parts[0] else careful
+
+    def kinks_of(self, indices: IndexArray) -> list[Node | None]:
+        """Return the operations at which elements met a kink, on whichever device."""
+        found = zip(*[part.kinks_of(indices) for part in self.parts], strict=True)
+        return [next((node for node in nodes if node is not None), None) for nodes in found]
 
     def differences(
         self,

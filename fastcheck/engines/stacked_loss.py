@@ -6,6 +6,7 @@ A call with plain parameters is a stack of one, so that everything that knows no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -36,6 +37,18 @@ class StackedLoss(LossFunction):
     InputTypeError
         If `function` is not callable.
     """
+
+    @property
+    def single(self) -> Callable[[Any], Any]:
+        """The user's function of a stack of one, as it can be traced."""
+
+        def of_one(params: Any) -> Any:
+            leaves = (leaf[None] for _, leaf in walk(params))
+            return self.function(self.tree.build(dict(zip(self.tree.names, leaves, strict=True))))[
+                0
+            ]
+
+        return of_one
 
     def evaluate(self, params: Any) -> float:
         """Return the loss at plain `params`, from a stack of one; NaN and Inf are let through."""

@@ -26,7 +26,7 @@ def trace_into(plan: Plan, loss: LossFunction, tree: ParamTree, noise: Noise) ->
     """
     graph = _traced(loss, tree)
     _compare_loss(graph, plan.loop.loss, noise)
-    plan.graph, plan.traced = _simplified(graph), graph
+    plan.graph, plan.traced = simplified(graph), graph
     plan.loop.magnitude = _term_size(plan, plan.graph)
 
 
@@ -37,6 +37,14 @@ def trace_for_rounding(plan: Plan, loss: LossFunction, tree: ParamTree) -> None:
     except Untraceable:
         return
     plan.loop.magnitude = _term_size(plan, plan.traced)
+
+
+def simplified(graph: Graph) -> Graph:
+    """Simplify a graph; what the rewriting trips over is left as it was written."""
+    try:
+        return simplify(graph)
+    except Exception:
+        return graph
 
 
 def still_runs(loss: LossFunction) -> None:
@@ -75,7 +83,7 @@ def escaped_number(graph: Graph, tensor: str) -> str | None:
 def _traced(loss: LossFunction, tree: ParamTree) -> Graph:
     # Whatever the loss stores (running means, caches) must not stay traced.
     with keep(loss.function, None):
-        return trace(loss.function, tree, loss.count)
+        return trace(loss.single, tree, loss.count)
 
 
 def _compare_loss(graph: Graph, called: float, noise: Noise) -> None:
@@ -89,11 +97,3 @@ def _compare_loss(graph: Graph, called: float, noise: Noise) -> None:
 def _term_size(plan: Plan, graph: Graph) -> float:
     assert graph.output is not None
     return max(plan.loop.magnitude, term_size(graph.output))
-
-
-def _simplified(graph: Graph) -> Graph:
-    """Simplify a graph; what the rewriting trips over is replayed as it was written."""
-    try:
-        return simplify(graph)
-    except Exception:
-        return graph

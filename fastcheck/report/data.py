@@ -108,6 +108,60 @@ class TensorReport:
         return self.engine if self.device == "cpu" else f"{self.engine} on {self.device}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One mistake in a backward pass, as far as the two gradients show it.
+
+    Attributes
+    ----------
+    cause : str
+        Its name, such as ``"scale"``, ``"transpose"`` or ``"missing-mask"``; ``"unknown"`` where
+        no known mistake fits.
+    certainty : str
+        ``"exact"``: the mistake predicts every element, within error bars and tolerance.
+        ``"partly"``: it predicts nine tenths of the error and not the rest, so it is no more than
+        a hint. ``"where"``: nothing fits; said is where to look.
+    tensors : tuple of str
+        Names of the tensors that it is about.
+    evidence : str
+        What was seen, with figures.
+    explanation : str
+        What it comes from and what to look for.
+    alternatives : tuple of str
+        Causes that fit as well; `explanation` names them.
+    """
+
+    cause: str
+    certainty: str
+    tensors: tuple[str, ...]
+    evidence: str
+    explanation: str
+    alternatives: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.evidence} {self.explanation}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """Why a gradient is wrong: one finding a mistake, the one nearest to the loss first.
+
+    Attributes
+    ----------
+    findings : tuple of Finding
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The causes that are certain."""
+        return tuple(f.cause for f in self.findings if f.certainty == "exact")
+
+    def __str__(self) -> str:
+        return "\n".join(str(finding) for finding in self.findings)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Report:
     """The answer of a gradient check. ``bool(report)`` is `passed`; ``str(report)`` is a page.
@@ -132,6 +186,8 @@ class Report:
         Anything else that a reader should know about the whole check.
     fastcheck_version : str
         The version that made this report.
+    diagnosis : Diagnosis or None
+        Why the gradient is wrong, as far as that can be told; None unless the verdict is fail.
     """
 
     verdict: Verdict
@@ -143,6 +199,7 @@ class Report:
     loss_calls: int
     notes: tuple[str, ...] = ()
     fastcheck_version: str
+    diagnosis: Diagnosis | None = None
 
     @property
     def passed(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fastcheck.errors import InputError, InputTypeError
-from fastcheck.report.data import Report, TensorReport, Verdict, Worst
+from fastcheck.report.data import Diagnosis, Finding, Report, TensorReport, Verdict, Worst
 
 SCHEMA = 1
 _NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -33,6 +33,7 @@ def to_dict(report: Report) -> dict[str, Any]:
         "loss_calls": int(report.loss_calls),
         "notes": list(report.notes),
         "tensors": {name: _tensor_to_dict(tensor) for name, tensor in report.tensors.items()},
+        "diagnosis": None if report.diagnosis is None else _diagnosis_to_dict(report.diagnosis),
     }
 
 
@@ -63,6 +64,8 @@ def from_dict(data: object) -> Report:
         loss_calls=fields.take("loss_calls", _integer),
         notes=fields.take("notes", _strings),
         fastcheck_version=fields.take("fastcheck_version", _string),
+        # Reports of versions that made no diagnosis lack it.
+        diagnosis=fields.take("diagnosis", _diagnosis_from) if "diagnosis" in fields else None,
     )
 
 
@@ -167,6 +170,42 @@ def _worst_from_dict(name: str, data: object) -> Worst | None:
         analytic=fields.take("analytic", _number),
         numeric=fields.take("numeric", _number),
         error_bar=fields.take("error_bar", _number),
+    )
+
+
+def _diagnosis_to_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    return {
+        "findings": [
+            {
+                "cause": finding.cause,
+                "certainty": finding.certainty,
+                "tensors": list(finding.tensors),
+                "evidence": finding.evidence,
+                "explanation": finding.explanation,
+                "alternatives": list(finding.alternatives),
+            }
+            for finding in diagnosis.findings
+        ]
+    }
+
+
+def _diagnosis_from(data: object) -> Diagnosis | None:
+    if data is None:
+        return None
+    found = _Fields(data, "diagnosis.").take("findings", _list)
+    return Diagnosis(tuple(_finding_from(number, one) for number, one in enumerate(found)))
+
+
+def _finding_from(number: int, data: object) -> Finding:
+    fields = _Fields(data, f"diagnosis.findings[{number}].")
+    fields.require("cause certainty tensors evidence explanation alternatives")
+    return Finding(
+        cause=fields.take("cause", _string),
+        certainty=fields.take("certainty", _string),
+        tensors=fields.take("tensors", _strings),
+        evidence=fields.take("evidence", _string),
+        explanation=fields.take("explanation", _string),
+        alternatives=fields.take("alternatives", _strings),
     )
 
 

@@ -45,6 +45,7 @@ def render(report: Report, colour: bool = False, width: int = 100) -> str:
     if report.tensors:
         blocks.append(_table(report, paint, width))
     blocks += _failures(report, paint, width)
+    blocks.append(_diagnosis(report, paint, width))
     blocks += _open_questions(report, width)
     blocks.append(_notes(report, paint, width))
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -102,6 +103,13 @@ def _failure(tensor: TensorReport, paint: Paint, width: int) -> list[str]:
     lines = wrap(f"{_place(tensor, tensor.worst)}: {_numbers(tensor.worst)}", width, rest=_INDENT)
     reason = wrap(tensor.reason, width, _INDENT, _INDENT) if tensor.reason.strip() else []
     return [paint.bold(line) for line in lines] + reason
+
+
+def _diagnosis(report: Report, paint: Paint, width: int) -> list[str]:
+    """Why: one item a mistake."""
+    findings = () if report.diagnosis is None else report.diagnosis.findings
+    lines = [line for f in findings for line in wrap(str(f), width, _INDENT, _INDENT * 2)]
+    return [paint.bold("Diagnosis"), *lines] if lines else []
 
 
 def _place(tensor: TensorReport, worst: Worst) -> str:

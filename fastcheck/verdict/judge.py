@@ -8,6 +8,7 @@ else is INCONCLUSIVE, with the reason.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,9 @@ from fastcheck.verdict.measurement import Measurement
 from fastcheck.verdict.model import overall, relative_error, revise
 from fastcheck.verdict.tolerances import Tolerance
 
+Rounding = Callable[[], FloatArray | None]
+"""Asks how far rounding may move the analytic derivatives, (k,); None where nobody knows."""
+_WORTH_THE_NAME = 0.01
 _TINY = 1e-5
 _ACCEPTABLE = 1e-2
 _FINEST = 1e-12
@@ -42,6 +46,7 @@ def judge(
     *,
     floor: float = 0.0,
     step: float | None = None,
+    rounding: Rounding | None = None,
 ) -> Judgement:
     """Compare the analytic with the numerical gradient of one tensor.
 
@@ -63,7 +68,60 @@ def judge(
         From `rounding_floors`: differences below it are never called wrong.
     step : float, optional
         The user's own step, for the wording.
+    rounding : callable, optional
+        How far rounding may move the analytic derivatives; asked before anything fails.
     """
+    found = _judged(
+        name, shape, analytic, indices, measurement, tolerance, remeasure, floor=floor, step=step
+    )
+    if found.verdict is not Verdict.FAIL or rounding is None or not np.isfinite(analytic).all():
+        return found
+    noise = rounding()
+    if noise is None or not _may_explain(noise, analytic, found):
+        return found
+    return _judged(
+        name,
+        shape,
+        analytic,
+        indices,
+        measurement.with_noise(noise),
+        tolerance,
+        _widened(remeasure, indices, noise),
+        floor=floor,
+        step=step,
+    )
+
+
+def _may_explain(noise: FloatArray, analytic: FloatArray, found: Judgement) -> bool:
+    """Whether rounding is a part worth the name of what deviates."""
+    deviation = np.abs(analytic - found.values)
+    excess = np.where(np.isfinite(deviation), deviation, 0.0) > found.error_bar
+    return bool(np.any(noise[excess] > _WORTH_THE_NAME * deviation[excess]))
+
+
+def _widened(remeasure: Remeasure, indices: IndexArray, noise: FloatArray) -> Remeasure:
+    """Return second looks whose error bars allow for the rounding of the analytic gradient."""
+    order = np.argsort(indices, kind="stable")
+
+    def looked(again: IndexArray) -> Measurement:
+        places = order[np.searchsorted(indices, again, sorter=order)]
+        return remeasure(again).with_noise(noise[places])
+
+    return looked
+
+
+def _judged(
+    name: str,
+    shape: tuple[int, ...],
+    analytic: FloatArray,
+    indices: IndexArray,
+    measurement: Measurement,
+    tolerance: Tolerance,
+    remeasure: Remeasure,
+    *,
+    floor: float,
+    step: float | None,
+) -> Judgement:
     name_of = _Names(name, shape, indices)
     if not len(indices):
         return _nothing(name_of, measurement, tolerance)
@@ -159,11 +217,16 @@ def _judgement(
         relative_error=c.relative_error,
         worst=_worst(names, c, _furthest(c) if worst is None else worst),
         resolution=c.resolution,
+        on_kinks=names.indices[c.measured.kinked],
         kinked=int(np.count_nonzero(c.measured.kinked)),
         step=_median(c.measured.steps),
         checked=len(names.indices),
         loss_calls=c.measured.loss_calls,
+        indices=names.indices,
+        analytic=c.analytic,
         values=c.measured.values,
+        error_bar=c.measured.error_bar,
+        floor=c.floor,
         projection=_share(c),
         difference=c.difference,
         sizes=c.sizes,
@@ -233,6 +296,7 @@ def _not_finite(names: _Names, comparison: Comparison, analytic: FloatArray) -> 
     return replace(
         found,
         worst=worst,
+        analytic=analytic,
         relative_error=math.nan,
         difference=math.nan,
         projection=Projection(),
@@ -249,11 +313,16 @@ def _nothing(names: _Names, measurement: Measurement, tolerance: Tolerance) -> J
         relative_error=0.0,
         worst=None,
         resolution=0.0,
+        on_kinks=np.zeros(0, dtype=np.int64),
         kinked=0,
         step=math.nan,
         checked=0,
         loss_calls=measurement.loss_calls,
+        indices=np.zeros(0, dtype=np.int64),
+        analytic=np.zeros(0),
         values=np.zeros(0),
+        error_bar=np.zeros(0),
+        floor=0.0,
         projection=Projection(),
         difference=0.0,
         sizes=(0.0, 0.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fastcheck.engines.base import FloatArray
+from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.report.data import Verdict, Worst
 from fastcheck.verdict.comparison import Projection
 from fastcheck.verdict.tolerances import Tolerance
@@ -28,6 +28,8 @@ class Judgement:
     resolution : float
         ρ; infinite where both gradients are zero but not exactly known. For a FAIL that of its
         evidence, where that is finer: always below the relative error.
+    on_kinks : (m,) int64
+        Flat indices of the elements set apart because they lie on a kink.
     kinked : int
         Elements set apart.
     step : float
@@ -36,8 +38,13 @@ class Judgement:
         Elements compared.
     loss_calls : int
         Calls of the user's function, those of the second look included.
-    values : (k,) float64
-        The numerical gradient after the second look.
+    indices : (k,) int64
+        Flat indices of the elements compared.
+    analytic, values, error_bar : (k,) float64
+        The user's gradient, as it was given; the numerical one after the second look, and how far
+        that may be off.
+    floor : float
+        What rounding alone may leave of a derivative that vanishes.
     projection : Projection
         This tensor's share of the model's projection.
     difference, sizes : float, tuple of float
@@ -53,11 +60,16 @@ class Judgement:
     relative_error: float
     worst: Worst | None
     resolution: float
+    on_kinks: IndexArray = field(repr=False)
     kinked: int
     step: float
     checked: int
     loss_calls: int
+    indices: IndexArray = field(repr=False)
+    analytic: FloatArray = field(repr=False)
     values: FloatArray = field(repr=False)
+    error_bar: FloatArray = field(repr=False)
+    floor: float
     projection: Projection = field(repr=False)
     difference: float
     sizes: tuple[float, float]

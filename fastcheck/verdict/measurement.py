@@ -71,6 +71,14 @@ class Measurement:
     stairs: bool = False
     coarse: bool = False
 
+    def with_noise(self, noise: FloatArray) -> Measurement:
+        """Return it with wider bars, for what rounding does to an analytic gradient."""
+        return replace(
+            self,
+            error_bar=self.error_bar + noise,
+            gradient_noise=self.gradient_noise + noise,
+        )
+
     def part(self, places: BoolArray | NDArray[np.int64]) -> Measurement:
         """Return the measurement of some of the elements."""
         chosen = {name: getattr(self, name)[places] for name in _ARRAYS}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastcheck.report import Report, TensorReport, Verdict, Worst
+from fastcheck.report import Diagnosis, Finding, Report, TensorReport, Verdict, Worst
 from fastcheck.report.layout import columns
 from fastcheck.report.text import render
 
@@ -20,6 +20,16 @@ WORDS = st.text(max_size=30) | st.sampled_from(["W", "x" * 300, "重" * 90, "e\u
 NAMES = WORDS | st.from_regex(r"layers\[[0-9]{1,3}\]\.[a-z]{1,60}\.W", fullmatch=True)
 SENTENCES = st.lists(WORDS, max_size=25).map(" ".join)
 NOTES = st.lists(SENTENCES, max_size=3).map(tuple)
+FINDINGS = st.builds(
+    Finding,
+    cause=WORDS,
+    certainty=st.sampled_from(["exact", "partly", "where"]),
+    tensors=st.lists(WORDS, max_size=3).map(tuple),
+    evidence=SENTENCES,
+    explanation=SENTENCES,
+    alternatives=st.lists(WORDS, max_size=2).map(tuple),
+)
+DIAGNOSES = st.none() | st.builds(Diagnosis, st.lists(FINDINGS, max_size=3).map(tuple))
 WORST = st.builds(Worst, INDICES, FIGURES, FIGURES, FIGURES)
 
 
@@ -62,6 +72,7 @@ def reports(draw: st.DrawFn) -> Report:
             loss_calls=COUNTS,
             notes=NOTES,
             fastcheck_version=WORDS,
+            diagnosis=DIAGNOSES,
         )
     )
 

@@ -1,0 +1,113 @@
+"""From failing gradients to findings: what fits exactly is named, the rest is located."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastcheck.report.data import Diagnosis, Finding
+from fastcheck.verdict.diagnosis.cover import Group, Tried, cover, groups_of, nearest_miss, try_all
+from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts, Tensors, in_report
+from fastcheck.verdict.diagnosis.families.few import few
+from fastcheck.verdict.diagnosis.families.forward_pass import forward_pass
+from fastcheck.verdict.diagnosis.families.layout import layouts
+from fastcheck.verdict.diagnosis.families.others import other_arrays
+from fastcheck.verdict.diagnosis.families.penalty import penalties
+from fastcheck.verdict.diagnosis.families.samples import samples
+from fastcheck.verdict.diagnosis.families.scale import scales
+from fastcheck.verdict.diagnosis.naming import subject_is
+from fastcheck.verdict.diagnosis.parts import take_apart
+from fastcheck.verdict.diagnosis.sentences import exact_finding, partly_finding
+from fastcheck.verdict.diagnosis.where_sentences import where_finding
+
+_STAGES = ((scales, other_arrays), (penalties, layouts, samples, few), (forward_pass,))
+"""Families from the quick to the costly; each stage is asked of what those before left open."""
+
+_MOSTLY = 0.1
+_MOST_DESCRIPTIVE = 2
+
+
+def diagnose(evidence: Evidence) -> Diagnosis | None:
+    """Return what is wrong with the failing gradients; None if there is nothing to explain.
+
+    A mistake is named only if it predicts every element of the tensors that it is said of. Where
+    none does, the finding says which layer goes wrong first, seen from the loss.
+    """
+    # Gradients may be as large or small as floats go; what overflows fits nothing.
+    with np.errstate(all="ignore"):
+        return _diagnosis(take_apart(evidence))
+
+
+def _diagnosis(evidence: Evidence) -> Diagnosis | None:
+    not_finite = tuple(f for f in evidence.failing if not np.isfinite(f.analytic).all())
+    if not_finite:
+        return Diagnosis((_not_finite(not_finite),))
+    if not evidence.failing:
+        return None
+    tried: Tried = []
+    groups: list[Group] = []
+    for families in _STAGES:
+        rest = _without_reason(evidence, groups)
+        for family in families:
+            tried += try_all(rest, family(evidence, rest))
+        groups = groups_of(tried)
+    chosen = _trusted(cover(groups), evidence)
+    explained = {facts for group in chosen for facts in group.facts}
+    rest = tuple(facts for facts in evidence.failing if facts not in explained)
+    findings = []
+    if rest:
+        near, left = _nearly(rest, tried)
+        if near is None:
+            findings.append((_depth(rest), where_finding(evidence, rest)))
+        else:
+            # What is exact in some tensors and nearly so in others is one thing, and not exact.
+            alike = [group for group in chosen if group.first.key == near.first.key]
+            chosen = [group for group in chosen if group not in alike]
+            whole = Group((*(m for group in alike for m in group.members), *near.members))
+            findings.append((_depth(whole.facts), partly_finding(whole, left, evidence)))
+    findings += [(_depth(group.facts), exact_finding(group, evidence)) for group in chosen]
+    return Diagnosis(tuple(f for _, f in sorted(findings, key=lambda found: found[0])))
+
+
+def _depth(tensors: tuple[TensorFacts, ...]) -> int:
+    return min(facts.depth for facts in tensors)
+
+
+def _trusted(chosen: list[Group], evidence: Evidence) -> list[Group]:
+    """Return the mistakes without those that only say where, unless these are all that is wrong.
+
+    What is wrong in few places only may follow from what is wrong elsewhere.
+    """
+    explained = {facts for group in chosen for facts in group.facts}
+    descriptive = [group for group in chosen if group.descriptive]
+    if len(explained) == len(evidence.failing) and len(descriptive) <= _MOST_DESCRIPTIVE:
+        return chosen
+    return [group for group in chosen if not group.descriptive]
+
+
+def _without_reason(evidence: Evidence, groups: list[Group]) -> Tensors:
+    """Return the failing tensors for which nothing yet says why."""
+    known = {facts for group in groups if not group.descriptive for facts in group.facts}
+    return tuple(facts for facts in evidence.failing if facts not in known)
+
+
+def _nearly(rest: Tensors, tried: Tried) -> tuple[Group | None, float]:
+    """Return the one mistake that nearly explains all of the rest, and what it leaves, if any."""
+    misses = [nearest_miss(tried, facts) for facts in rest]
+    near = [miss for miss in misses if miss is not None and miss[1] < _MOSTLY]
+    if len(near) < len(rest) or len({hypothesis.cause for hypothesis, _ in near}) > 1:
+        return None, 1.0
+    members = tuple((f, hypothesis) for f, (hypothesis, _) in zip(rest, near, strict=True))
+    return Group(members), max(residual for _, residual in near)
+
+
+def _not_finite(tensors: tuple[TensorFacts, ...]) -> Finding:
+    depth = _depth(tensors)
+    nearest = [facts.name for facts in tensors if facts.depth == depth]
+    return Finding(
+        cause="not-finite",
+        certainty="exact",
+        tensors=in_report(tensors),
+        evidence=f"{subject_is(nearest)} NaN or infinite in places, "
+        "and nothing nearer to the loss is.",
+        explanation="Look for 0/0, log(0) or an overflow where that layer's gradient is computed.",
+    )

@@ -1,0 +1,139 @@
+"""What a constant factor between two gradients says about the code."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastcheck.verdict.diagnosis.cover import Group
+from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts
+from fastcheck.verdict.diagnosis.factors import Factor
+from fastcheck.verdict.diagnosis.naming import subject_is
+
+
+def factor_evidence(group: Group, factor: Factor) -> str:
+    """Say by what the gradient is too large, and how sure that is."""
+    names = [facts.name for facts in group.facts]
+    cosine = min(_cosine(facts) for facts in group.facts)
+    return (
+        f"{subject_is(names)} {_digits(factor)} × the numerical "
+        f"one in every element (cosine {cosine:.6f})."
+    )
+
+
+def _digits(factor: Factor) -> str:
+    """Return four digits, or as many as tell the factor from 1."""
+    apart = abs(abs(factor.value) - 1)
+    more = int(np.ceil(-np.log10(apart))) if 0 < apart < 1e-3 and not factor.named else 0
+    return f"{factor.value:#.{4 + more}g}"
+
+
+def _cosine(facts: TensorFacts) -> float:
+    g, n = facts.both()
+    sizes = facts.sizes
+    return float((g / sizes[0]) @ (n / sizes[1])) if all(sizes) else 1.0
+
+
+def factor_explanation(group: Group, factor: Factor, evidence: Evidence, biases: bool) -> str:
+    """Say what the factor comes from."""
+    alive = [facts for facts in evidence.tensors if facts.alive]
+    everywhere = len(group.facts) == len(alive)
+    label = factor.label
+    if label == "-1":
+        return _sign(everywhere)
+    if label in ("2", "1/2"):
+        return _two(label, everywhere, evidence)
+    if label in ("-2", "-1/2"):
+        return f"The sign is wrong, and {_lower(_two(label[1:], False, evidence))}"
+    if factor.count:
+        return _samples(factor, biases, evidence)
+    return (
+        f"A constant factor of {factor.value:.6g} is too much: look for a learning rate, the "
+        "1/keep of dropout, or a weight of the loss."
+    )
+
+
+def _sign(everywhere: bool) -> str:
+    if everywhere:
+        return (
+            "The sign of the loss's derivative is the wrong way round (Y − A for A − Y), or what "
+            "is differentiated is the negative loss."
+        )
+    return "A minus sign is missing, or one too many, where it is computed."
+
+
+def _two(label: str, everywhere: bool, evidence: Evidence) -> str:
+    if label == "2":
+        why = "A factor ½ is missing, or this gradient is added twice"
+        if not everywhere:
+            return f"{why}."
+        if evidence.previous is None:
+            why = (
+                f"{why} (with one of an equal step before that was not zeroed, say: "
+                "`previous_grads` would tell)"
+            )
+        return (
+            f"{why}; if it comes from a numerical routine of your own, that divides by h in place "
+            "of 2h."
+        )
+    why = "A factor 2 is missing (that of a square's derivative, say), or a ½ is applied twice"
+    if not everywhere:
+        return f"{why}."
+    return (
+        f"{why}; if it comes from a numerical routine of your own, its copy of the parameters is "
+        "shallow, and the perturbation is not undone before the second loss."
+    )
+
+
+def _samples(factor: Factor, biases: bool, evidence: Evidence) -> str:
+    count, label = factor.count, factor.label.lstrip("-")
+    sign = "The sign is wrong, and t" if factor.value < 0 else "T"
+    if label in ("N", "1/N"):
+        return sign + _unnamed(count, label, biases, evidence)
+    if label == "M":
+        return (
+            f"{sign}he sum over the {count} samples stands where the loss takes their mean: divide "
+            f"by M = {count}."
+        )
+    if label == "1/M" and biases:
+        return (
+            f"{sign}he mean over the {count} samples stands where their sum belongs: np.sum in "
+            "place of np.mean, where the division by M was done before."
+        )
+    if label == "1/M":
+        return (
+            f"{sign}he gradient is divided by M = {count} once too often, or the loss is a sum and "
+            "not a mean."
+        )
+    if label in ("M/(M-1)", "(M-1)/M"):
+        return f"{sign}he number of samples is off by one where M = {count} is divided by."
+    return (
+        f"{sign}he factor is {label} with M = {count} samples: the mean over the samples and a "
+        "factor 2 or ½ do not match those of the loss."
+    )
+
+
+def _unnamed(count: int, label: str, biases: bool, evidence: Evidence) -> str:
+    known = count in evidence.data_lengths
+    if label == "N":
+        if known:
+            return (
+                f"he data have an axis of length {count}: the sum over it stands where the loss "
+                f"takes the mean; divide by {count}."
+            )
+        return (
+            f"his would be a mean over {count} samples taken as a sum, if there are as many; else "
+            f"look for a factor of {count}. (`batch_size` would tell.)"
+        )
+    where = f"the data have an axis of length {count}" if known else f"if there are {count} samples"
+    if biases:
+        return f"his is np.mean in place of np.sum over the samples ({where})."
+    return f"he gradient is divided by {count} once too often ({where}: the mean taken twice)."
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
+
+
+def only_biases(group: Group, evidence: Evidence) -> bool:
+    """Whether the biases are wrong and the weights right."""
+    return all(f.is_bias for f in group.facts) and any(not f.is_bias for f in evidence.right)

@@ -1,0 +1,1 @@
+"""Families of hypotheses: from the evidence to hypotheses on each failing tensor."""

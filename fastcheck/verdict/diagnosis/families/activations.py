@@ -1,0 +1,102 @@
+"""The derivative of an activation is missing or another's, or one of several paths is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastcheck.engines.base import FloatArray
+from fastcheck.trace.primitives import CONTRACT
+from fastcheck.verdict.diagnosis.backward import operand_gradients
+from fastcheck.verdict.diagnosis.depths import is_parameter_itself
+from fastcheck.verdict.diagnosis.functions import Function, functions_of, slopes_at
+from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
+
+_MOST_NODES = 8
+_MOST_FUNCTIONS = 4
+_MOST_EDGES = 24
+
+
+def activations(passed: RightPass, found: Found) -> None:
+    """The derivative of an activation is missing, or is another function's."""
+    starts = [n for n in passed.gradients if passed.could_spoil(n) and not is_parameter_itself(n)]
+    for start in sorted(starts, key=passed.order)[:_MOST_NODES]:
+        for made in functions_of(passed.graph.nodes, start)[:_MOST_FUNCTIONS]:
+            flow = passed.gradients.get(made.result)
+            if flow is None:
+                continue
+            for wrong, text in _wrong_slopes(made):
+                figures = {"operation": made.name, "source": str(made.source), "taken": text}
+                passed.add_changed(
+                    found,
+                    start,
+                    flow * (wrong - made.slope),
+                    _cause(made, text),
+                    1.0 if not text else 1.1,
+                    {**figures, "after": passed.nearest},
+                )
+
+
+def _cause(made: Function, taken: str) -> str:
+    if taken:
+        return "activation-derivative"
+    slope = made.slope
+    is_mask = len(np.unique(slope)) <= 2 and bool(np.any(slope == 0))
+    return "missing-mask" if is_mask else "activation-derivative"
+
+
+def _wrong_slopes(made: Function) -> Iterator[tuple[FloatArray, str]]:
+    """Yield what people write for a derivative, and how; nothing at all comes first."""
+    x, y, slope = made.start.value, made.result.value, made.slope
+    tried = [slope]
+    with np.errstate(all="ignore"):
+        for wrong, text in _guesses(made, np.asarray(x), np.asarray(y), slope):
+            full = np.broadcast_to(wrong, slope.shape)
+            if np.isfinite(full).all() and not any(np.array_equal(full, old) for old in tried):
+                tried.append(full)
+                yield full, text
+
+
+def _guesses(
+    made: Function, x: FloatArray, y: FloatArray, slope: FloatArray
+) -> Iterator[tuple[FloatArray, str]]:
+    yield np.ones(()), ""
+    if np.all(slope == slope.flat[0]) or (np.array_equal(y, slope * x) and not np.any(slope < 0)):
+        return  # multiples and masks: there is no other derivative to mistake theirs for
+    yield slopes_at(made, y), "its own formula at the output a, not at the input z,"
+    yield y * (1 - y), "a·(1 − a) of its output a"
+    yield 1 - y**2, "1 − a² of its output a"
+    yield 1 - y, "1 − a of its output a"
+    yield y, "its output a itself"
+    yield x * (1 - x), "z·(1 − z) of its input z"
+    yield 1 - x**2, "1 − z² of its input z"
+    yield np.asarray(x > 0, dtype=np.float64), "z > 0 of its input z"
+    yield np.asarray(x < 0, dtype=np.float64), "z < 0 of its input z"
+    yield x, "its input z itself"
+    yield -slope, "the right one with the wrong sign"
+
+
+def paths(passed: RightPass, found: Found) -> None:
+    """One of several ways from an array to the loss was left out, or counted twice."""
+    edges = [
+        (operand, node, place)
+        for operand, users in passed.users.items()
+        if passed.could_spoil(operand)
+        for node, place in users
+        # A single way is one of several where parameters are used again further back.
+        if len(users) > 1 or (node.primitive is CONTRACT and operand.tensors & passed.reused)
+    ]
+    for operand, node, place in sorted(edges, key=lambda edge: passed.order(edge[0]))[:_MOST_EDGES]:
+        part = operand_gradients(node, passed.gradients[node])[place]
+        if part is None:
+            continue
+        for times, what, cause in ((-1.0, "missing", "missing-path"), (1.0, "twice", "path-twice")):
+            passed.add_changed(
+                found,
+                operand,
+                times * part,
+                cause,
+                0.95,
+                {"operation": node.primitive.name, "source": str(node.source), "what": what},
+            )

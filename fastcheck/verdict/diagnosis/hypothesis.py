@@ -1,0 +1,118 @@
+"""One way in which a wrong gradient may have come about, and whether it fits to the last digit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.verdict.diagnosis.evidence import ALL, Places, TensorFacts
+
+_SHARP = 0.1
+"""What is left unexplained must be small beside what is explained, or nothing is shown."""
+_CLOSE = 0.01
+"""So little left is telling in itself, whatever might have been left."""
+_TELLING = 10.0
+_EQUAL = 1e-9
+_ROUNDINGS = 64
+
+Predict = Callable[[Places], tuple[FloatArray, FloatArray]]
+"""From positions to the predicted gradient there, and how far that may be off."""
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """What the gradient of one tensor would be if some mistake had been made.
+
+    Attributes
+    ----------
+    cause : str
+        The mistake's name: ``"scale"``, ``"transpose"``.
+    key : tuple
+        Hypotheses on several tensors that have the same key are one mistake.
+    complexity : float
+        How much it assumes; of two that fit the simpler one is taken.
+    predict : callable
+        See `Predict`.
+    free : int
+        How many numbers were fitted.
+    figures : dict
+        What the sentences need.
+    support : (m,) int64, optional
+        The positions that it says are wrong; by default all.
+    given : bool
+        Whether the prediction is an array of the user's own: g must equal it but for rounding.
+    hint : bool
+        Whether it is too vague to be asserted, however well it fits.
+    """
+
+    cause: str
+    key: tuple[Any, ...]
+    complexity: float
+    predict: Predict
+    free: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+    support: IndexArray | None = None
+    given: bool = False
+    hint: bool = False
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a hypothesis predicts the gradient of a tensor.
+
+    Attributes
+    ----------
+    exact : bool
+        Every element lies within what error bars and tolerance allow, and these are so narrow
+        that this shows something.
+    residual : float
+        ‖g − ĝ‖ relative to ‖g − n‖, or to ‖g‖ if that is smaller; of a sample where that ruled it
+        out.
+    telling : int
+        How many elements are known to a digit or better.
+    """
+
+    exact: bool
+    residual: float
+    telling: int
+
+
+def fit(facts: TensorFacts, hypothesis: Hypothesis) -> Fit:
+    """Hold a hypothesis against the gradient, first in a sample of its elements."""
+    if facts.sample is not ALL:
+        first = _fit_at(facts, hypothesis, facts.sample)
+        if not first.exact:
+            return first
+    return _fit_at(facts, hypothesis, ALL)
+
+
+def _fit_at(facts: TensorFacts, hypothesis: Hypothesis, places: Places) -> Fit:
+    sampled = places is not ALL
+    with np.errstate(all="ignore"):
+        predicted, bars = hypothesis.predict(places)
+        g, n = facts.analytic[places], facts.numeric[places]
+        room = facts.allowed(places, predicted, bars)
+        if hypothesis.given:
+            equal = max(_EQUAL, _ROUNDINGS * facts.tolerance.unit)
+            room = np.full(g.shape, equal * float(np.max(np.abs(predicted), initial=0.0)))
+        left, effect = np.abs(g - predicted), np.abs(g - n)
+    if not facts.finite:
+        usable = facts.usable[places]
+        g, room, left, effect = g[usable], room[usable], left[usable], effect[usable]
+    total = float(np.linalg.norm(effect))
+    whole = min(total, float(np.linalg.norm(g)))
+    residual = float(np.linalg.norm(left)) / whole if whole > 0 else float("inf")
+    telling = int(np.count_nonzero(np.abs(g) > _TELLING * room))
+    inside = bool(np.all(left <= room))
+    if sampled or not inside:
+        return Fit(inside, residual, telling)
+    if hypothesis.support is not None:
+        room, total = room[hypothesis.support], float(np.linalg.norm(effect[hypothesis.support]))
+    if not np.any(predicted):  # a zero has no digits, but it takes no fitting either
+        telling = int(np.count_nonzero(effect > _TELLING * room))
+    sharp = float(np.linalg.norm(room)) <= _SHARP * total or residual <= _CLOSE
+    return Fit(sharp and total > 0 and not hypothesis.hint, residual, telling)

@@ -1,0 +1,49 @@
+"""Names of tensors and of their parts, as sentences need them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_MOST = 6
+
+Words = tuple[str, str]
+"""Evidence and explanation."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return ``W1``, ``W1 and b1``, ``W1, b1 and W2``; of many the first."""
+    if len(names) > _MOST:
+        return f"{', '.join(names[: _MOST - 1])} and {len(names) - _MOST + 1} more"
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def gradient_of(names: Sequence[str]) -> str:
+    """Return ``the gradient of W1``, or ``the gradients of W1 and b1``."""
+    return f"the gradient{'s' if len(names) > 1 else ''} of {listed(names)}"
+
+
+def is_are(names: Sequence[str]) -> str:
+    """Return the verb that goes with `gradient_of`."""
+    return "are" if len(names) > 1 else "is"
+
+
+def axis_word(shape: tuple[int, ...], axis: int) -> str:
+    """Return what a slice along an axis is called: a row, a column, an element."""
+    if sum(length > 1 for length in shape) == 1:
+        return "element"
+    if len(shape) == 2:
+        return ("row", "column")[axis]
+    return f"slice along axis {axis}"
+
+
+def subject(names: Sequence[str]) -> str:
+    """Return `gradient_of` as a sentence begins."""
+    text = gradient_of(names)
+    return text[0].upper() + text[1:]
+
+
+def subject_is(names: Sequence[str]) -> str:
+    """Return how a sentence on the gradients of tensors begins: subject and verb."""
+    return f"{subject(names)} {is_are(names)}"

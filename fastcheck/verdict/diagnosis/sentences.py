@@ -1,0 +1,87 @@
+"""Findings in words: what was seen, with figures; what it comes from; what to look for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastcheck.report.data import Finding
+from fastcheck.verdict.diagnosis.cover import Group
+from fastcheck.verdict.diagnosis.evidence import Evidence, in_report
+from fastcheck.verdict.diagnosis.factor_sentences import only_biases
+from fastcheck.verdict.diagnosis.factors import Factor
+from fastcheck.verdict.diagnosis.naming import Words, gradient_of
+from fastcheck.verdict.diagnosis.words import amounts, few, passes, whereabouts
+
+
+def exact_finding(group: Group, evidence: Evidence) -> Finding:
+    """Return the finding of a mistake that fits exactly."""
+    seen, why = words(group, evidence)
+    for other in group.alternatives:
+        why = f"{why} Or, as likely: {' '.join(words(other, evidence))}"
+    return Finding(
+        cause=_cause(group, evidence),
+        certainty="exact",
+        tensors=in_report(group.facts),
+        evidence=seen,
+        explanation=why,
+        alternatives=tuple(_cause(other, evidence) for other in group.alternatives),
+    )
+
+
+def partly_finding(group: Group, left: float, evidence: Evidence) -> Finding:
+    """Return the hint that a mistake explains most of an error, but not all."""
+    names = [facts.name for facts in group.facts]
+    _, why = words(group, evidence)
+    return Finding(
+        cause=_cause(group, evidence),
+        certainty="partly",
+        tensors=in_report(group.facts),
+        evidence=(
+            f"No known mistake explains {gradient_of(names)} to the last digits; one explains all "
+            f"but {100 * left:.2g}% of what is wrong:"
+        ),
+        explanation=f"{why[0].lower()}{why[1:].rstrip('.')}. The rest has another cause.",
+    )
+
+
+def _cause(group: Group, evidence: Evidence) -> str:
+    factor = group.first.figures.get("factor")
+    if group.cause == "scale" and isinstance(factor, Factor) and factor.label in ("1/M", "1/N"):
+        return "missing-bias-sum" if only_biases(group, evidence) else "scale"
+    if group.cause == "missing-mean" and isinstance(factor, Factor) and factor.label == "N":
+        return "missing-mean" if factor.count in evidence.data_lengths else "scale"
+    return group.cause
+
+
+def words(group: Group, evidence: Evidence) -> Words:
+    """Return what was seen and what it comes from."""
+    return _WORDS[group.cause](group, evidence)
+
+
+_WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
+    "scale": amounts.scale,
+    "sign": amounts.scale,
+    "missing-mean": amounts.scale,
+    "zero": amounts.zero,
+    "unused": amounts.unused,
+    "perturbation-lost": amounts.lost,
+    **dict.fromkeys(("missing-l2", "extra-l2", "missing-l1", "extra-l1"), amounts.penalty),
+    "transpose": whereabouts.transpose,
+    **dict.fromkeys(("permuted", "permuted-rows", "permuted-columns"), whereabouts.permuted),
+    **dict.fromkeys(("swapped", "aliased-buffer", "other-tensor"), whereabouts.of_another),
+    "parameters": whereabouts.parameters,
+    "stale": whereabouts.stale,
+    "accumulated": whereabouts.accumulated,
+    "sample-dropped": whereabouts.sample,
+    "sample-repeated": whereabouts.sample,
+    "one-sample": whereabouts.one_sample,
+    "missing-bias-sum": whereabouts.one_sample,
+    "one-element": few.elements,
+    "one-row": few.lines,
+    "missing-mask": passes.derivative,
+    "activation-derivative": passes.derivative,
+    "missing-path": passes.path,
+    "path-twice": passes.path,
+    "wrong-input": passes.input_of,
+    "overwritten-buffer": passes.input_of,
+}

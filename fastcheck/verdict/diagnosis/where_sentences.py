@@ -1,0 +1,74 @@
+"""The finding that nothing fits, and where to look."""
+
+from __future__ import annotations
+
+from fastcheck.report.data import Finding
+from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts, in_report
+from fastcheck.verdict.diagnosis.naming import listed, subject_is
+from fastcheck.verdict.diagnosis.where import Place, place_of
+
+
+def where_finding(evidence: Evidence, wrong: tuple[TensorFacts, ...]) -> Finding:
+    """Return which layer goes wrong first, seen from the loss, and where to look."""
+    found = place_of(evidence, wrong)
+    names = [facts.name for facts in found.first]
+    seen = f"{subject_is(names)} wrong in a way that no known mistake explains"
+    if found.nearer:
+        nearer = listed([facts.name for facts in found.nearer])
+        seen = f"{seen}, while all that is nearer to the loss is right ({nearer})"
+    return Finding(
+        cause="unknown",
+        certainty="where",
+        tensors=in_report(wrong),
+        evidence=f"{seen}.",
+        explanation=" ".join(_advice(found, evidence)),
+    )
+
+
+def _advice(found: Place, evidence: Evidence) -> list[str]:
+    if any(f.is_bias for f in found.beside) and not any(f.is_bias for f in found.first):
+        said = [
+            f"What flows back to this layer is right, for {listed([f.name for f in found.beside])} "
+            "is: look at the product that forms it, and at the layer's input there."
+        ]
+    elif found.beside and all(f.is_bias for f in found.first):
+        said = [
+            f"What flows back to this layer is right, for {listed([f.name for f in found.beside])} "
+            "is: look at the sum over the samples."
+        ]
+    elif found.nearer:
+        named = _derivatives(found) or "the derivative of the activation"
+        said = [f"Look between this layer and the next: {named}."]
+    else:
+        named = _derivatives(found) or "the derivative of the loss"
+        said = [f"It is the layer next to the loss: look at {named}."]
+    if found.behind:
+        said.append(f"{listed([f.name for f in found.behind])} behind it may follow from that.")
+    if len(found.first + found.behind) == sum(f.alive for f in evidence.tensors) > 1:
+        said += _questions(evidence)
+    if not evidence.certain_depths and (found.nearer or found.behind):
+        said.append("(The order of the layers is that of `params`, as the loss was not traced.)")
+    return said
+
+
+def _derivatives(found: Place) -> str:
+    if not found.operations:
+        return ""
+    named = [f"`{node.primitive.name}` ({node.source})" for node in found.operations]
+    return f"the derivative{'s' if len(named) > 1 else ''} of {listed(named)}"
+
+
+def _questions(evidence: Evidence) -> list[str]:
+    """What would show whether the whole gradient is another step's, or lacks a sample."""
+    unasked = [
+        name
+        for name, known in (
+            ("previous_grads", evidence.previous),
+            ("sample_grads", evidence.samples),
+        )
+        if known is None
+    ]
+    if not unasked:
+        return []
+    names = " and ".join(f"`{name}`" for name in unasked)
+    return [f"If it may be that of other parameters or samples, {names} would tell."]

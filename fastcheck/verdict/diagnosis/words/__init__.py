@@ -1,0 +1,1 @@
+"""What each mistake is called in sentences: evidence with figures, then what to look for."""

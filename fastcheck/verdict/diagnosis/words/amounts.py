@@ -1,0 +1,76 @@
+"""Gradients that are too large, too small, or lack a term."""
+
+from __future__ import annotations
+
+from fastcheck.verdict.diagnosis.cover import Group
+from fastcheck.verdict.diagnosis.evidence import Evidence
+from fastcheck.verdict.diagnosis.factor_sentences import (
+    factor_evidence,
+    factor_explanation,
+    only_biases,
+)
+from fastcheck.verdict.diagnosis.factors import Factor
+from fastcheck.verdict.diagnosis.naming import Words, listed, subject_is
+
+
+def scale(group: Group, evidence: Evidence) -> Words:
+    """Say by which factor, and what that comes from."""
+    factor: Factor = group.first.figures["factor"]
+    biases = only_biases(group, evidence)
+    return factor_evidence(group, factor), factor_explanation(group, factor, evidence, biases)
+
+
+def zero(group: Group, evidence: Evidence) -> Words:
+    """Say that the gradient is zero where it is not."""
+    names = [facts.name for facts in group.facts]
+    seen = f"{subject_is(names)} exactly zero, the numerical one is not."
+    if len(group.facts) == len([f for f in evidence.tensors if f.alive]):
+        return seen, (
+            "The arrays are never filled, were set to zero before the check, or nothing flows "
+            "back from the loss."
+        )
+    return seen, "It is never filled, is set to zero afterwards, or nothing flows back to it."
+
+
+def unused(group: Group, evidence: Evidence) -> Words:
+    """Say that the loss does not depend on a tensor that has a gradient."""
+    names = [facts.name for facts in group.facts]
+    return (
+        f"The loss does not change at all with {listed(names)}, but the analytic gradient is not "
+        "zero.",
+        "The forward pass reads other arrays than those it is given (a copy, or attributes set "
+        "before), or does not use them.",
+    )
+
+
+def lost(group: Group, evidence: Evidence) -> Words:
+    """Say that the loss is too coarse for the perturbation."""
+    names = [facts.name for facts in group.facts]
+    return (
+        f"The loss changes with {listed(names)} under large steps only, so the numerical gradient "
+        "is zero.",
+        "The perturbation is lost in the rounding of the loss: look for float32 or rounding in the "
+        "forward pass.",
+    )
+
+
+def penalty(group: Group, evidence: Evidence) -> Words:
+    """Say what of a penalty is missing or too much."""
+    names = [facts.name for facts in group.facts]
+    strength, factor = group.first.figures["strength"], group.first.figures["factor"]
+    kind = group.cause[-2:].upper()
+    along = "the sign of the parameters" if kind == "L1" else "the parameters"
+    rest = f"the numerical one {_signed(strength / factor.value * evidence.unit)} × {along}"
+    what = rest if factor.value == 1 else f"{factor.value:.6g} × ({rest})"
+    seen = f"{subject_is(names)} {what}."
+    if strength / factor.value < 0:
+        why = f"The derivative of the {kind} penalty is missing, or counted too little"
+    else:
+        why = f"The derivative of an {kind} penalty is counted twice, or the loss has no such term"
+    if factor.value != 1:
+        why = f"{why}; and a constant factor of {factor.value:.6g} is too much"
+    return seen, f"{why}: look for λ·{names[0]} in both passes."
+
+
+def _signed(value: float) -> str:
+    return f"{'−' if value < 0 else '+'} {abs(value):.4g}"

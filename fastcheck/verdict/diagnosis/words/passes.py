@@ -1,0 +1,67 @@
+"""Mistakes at one place of the backward pass."""
+
+from __future__ import annotations
+
+from fastcheck.verdict.diagnosis.cover import Group
+from fastcheck.verdict.diagnosis.evidence import Evidence
+from fastcheck.verdict.diagnosis.naming import Words, listed, subject_is
+
+
+def derivative(group: Group, evidence: Evidence) -> Words:
+    """Say which derivative is missing or wrong."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    where = f"`{figures['operation']}` ({figures['source']}) behind {listed(figures['after'])}"
+    if figures["taken"]:
+        return (
+            f"{subject_is(names)} what a backward pass gives that takes "
+            f"{figures['taken']} for the derivative of {where}.",
+            "Put the derivative of that operation in its place, at the values it was given.",
+        )
+    return (
+        f"{subject_is(names)} what a backward pass gives without the derivative of {where}.",
+        "What flows back there must be multiplied by it"
+        + (
+            ": 1 where the operation lets its input through, 0 elsewhere."
+            if group.cause == "missing-mask"
+            else "."
+        ),
+    )
+
+
+def path(group: Group, evidence: Evidence) -> Words:
+    """Say which way to the loss is left out."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    where = f"`{figures['operation']}` ({figures['source']})"
+    how = (
+        "without the path through"
+        if figures["what"] == "missing"
+        else "that counts twice the path through"
+    )
+    return (
+        f"{subject_is(names)} what a backward pass gives {how} {where}.",
+        "The gradients of all ways to the loss are added up, each once: look for a term left out, "
+        "a loop that ends early, or an array taken for a constant.",
+    )
+
+
+def input_of(group: Group, evidence: Evidence) -> Words:
+    """Say what stands in the place of the input of the layer."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    right = f"`{figures['right']}` ({figures['source']})"
+    if figures["taken"] == "slope":
+        return (
+            f"{subject_is(names)} formed with the derivative of {right} in place of its result.",
+            "The result was overwritten in place by its derivative before this product, or the "
+            "wrong variable was taken.",
+        )
+    if figures["taken"] == "data":
+        taken = "an array of the data"
+    else:
+        taken = f"the result of `{figures['taken']}` ({figures['at']})"
+    place = "the data that enter the layer"
+    if figures["right"] != "constant":
+        place = f"the layer's input, the result of {right}"
+    return (
+        f"{subject_is(names)} formed with {taken} in place of {place}.",
+        "Another variable was taken, or the right one was overwritten in place before it was used.",
+    )

@@ -1,0 +1,120 @@
+"""Gradients that are right, but in another place, of another tensor, step or batch."""
+
+from __future__ import annotations
+
+from fastcheck.verdict.diagnosis.cover import Group
+from fastcheck.verdict.diagnosis.evidence import Evidence
+from fastcheck.verdict.diagnosis.families.layout import describe_order
+from fastcheck.verdict.diagnosis.naming import Words, axis_word, subject, subject_is
+
+
+def transpose(group: Group, evidence: Evidence) -> Words:
+    """Say that it is transposed."""
+    names = [facts.name for facts in group.facts]
+    reshaped = group.first.figures.get("reshaped", False)
+    seen = f"{subject_is(names)} the numerical one transposed"
+    if reshaped:
+        return f"{seen} and read out in the old shape{_times(group)}.", (
+            "The factors of the product are the wrong way round, and a reshape hides it; or "
+            "ravel and reshape take different orders."
+        )
+    return (
+        f"{seen}{_times(group)}.",
+        "The factors of the product are the wrong way round: dZ·Aᵀ and A·dZᵀ differ by that.",
+    )
+
+
+def permuted(group: Group, evidence: Evidence) -> Words:
+    """Say how rows or columns were moved."""
+    names = [facts.name for facts in group.facts]
+    facts, figures = group.facts[0], group.first.figures
+    if "axes" in figures:
+        axes = " and ".join(f"{axis_word(facts.shape, axis)}s" for axis in figures["axes"])
+        what = f"its {axes} in reverse order"
+    else:
+        line = axis_word(facts.shape, figures["axis"])
+        what = f"its {line}s in another order: {describe_order(figures['order'])}"
+    return (
+        f"{subject_is(names)} the numerical one with {what}{_times(group)}.",
+        "The values are right and stand in the wrong places: look at how it is indexed, rolled, "
+        "flipped or put together.",
+    )
+
+
+def of_another(group: Group, evidence: Evidence) -> Words:
+    """Say whose gradient it is."""
+    other = group.first.figures["other"]
+    name = group.facts[0].name
+    if group.cause == "swapped" and len(group.facts) == 2:
+        return (
+            f"The gradients of {name} and {other} are exchanged: each is the numerical gradient of "
+            "the other.",
+            "They are returned or stored under each other's name.",
+        )
+    if group.cause == "aliased-buffer":
+        return (
+            f"The gradients of {name} and {other} are the same to the last bit, and that is the "
+            f"gradient of {other}.",
+            "Both are one array, or one was written over the other: give each its own.",
+        )
+    return (
+        f"The gradient of {name} is the numerical gradient of {other}.",
+        "The wrong array is returned under its name.",
+    )
+
+
+def parameters(group: Group, evidence: Evidence) -> Words:
+    """Say that it is the parameters themselves."""
+    names = [facts.name for facts in group.facts]
+    return (
+        f"{subject_is(names)} equal to the parameters themselves.",
+        "The parameters are returned in place of their gradient.",
+    )
+
+
+def stale(group: Group, evidence: Evidence) -> Words:
+    """Say that it is the step before."""
+    names = [facts.name for facts in group.facts]
+    return (
+        f"{subject_is(names)} `previous_grads` in every element.",
+        "It is the gradient of the step before: run forward and backward pass again after the "
+        "parameters have changed.",
+    )
+
+
+def accumulated(group: Group, evidence: Evidence) -> Words:
+    """Say that the step before is in it."""
+    names = [facts.name for facts in group.facts]
+    return (
+        f"{subject_is(names)} the numerical one plus `previous_grads`.",
+        "The gradient of the step before was not set to zero before this one was added to it.",
+    )
+
+
+def sample(group: Group, evidence: Evidence) -> Words:
+    """Say which sample is missing or in it twice."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    sample, count = figures["sample"], figures["of"]
+    if group.cause == "sample-dropped":
+        rest = ", and divided by one sample fewer" if figures.get("mean") else ""
+        seen = f"leaves out sample {sample} of {count}{rest}"
+        why = "A loop or slice over the batch misses it: look for range(…) and [:-1]."
+    else:
+        seen = f"counts sample {sample} of {count} twice"
+        why = "A loop or slice over the batch takes it twice: look at the limits of the batch."
+    verb = seen if len(names) == 1 else seen.replace("leaves", "leave").replace("counts", "count")
+    return f"{subject(names)} {verb}.", why
+
+
+def one_sample(group: Group, evidence: Evidence) -> Words:
+    """Say which sample stands for all."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    return (
+        f"{subject_is(names)} that of sample {figures['sample']} alone, of {figures['of']}.",
+        "The sum over the samples is missing: np.sum over the axis of the batch.",
+    )
+
+
+def _times(group: Group) -> str:
+    factor = group.first.figures["factor"]
+    return "" if factor.value == 1 else f", times {factor.value:.4g}"
