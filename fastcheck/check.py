@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.engines.assignment import Assignment
-from fastcheck.engines.base import U64, Engine, FloatArray, IndexArray
+from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.errors import InputError
-from fastcheck.fusion import compiler
 from fastcheck.keep import Kept, keep
 from fastcheck.options import Known, Options
+from fastcheck.outcome import Judged, check_notes, make_report
 from fastcheck.params import ParamTree, Tensor, match_gradients, select_indices
-from fastcheck.report.data import Diagnosis, Report, TensorReport, Verdict
+from fastcheck.report.data import Report
 from fastcheck.report.progress import Progress
 from fastcheck.run import ONE_AT_A_TIME, Run, Stopwatch, moving, noting
-from fastcheck.trace.graph import Node
-from fastcheck.verdict.judge import (
-    Judgement,
-    judge,
-    overall,
-    relative_error,
-    revise,
-    rounding_floors,
-)
-from fastcheck.verdict.silent import silent_elements
+from fastcheck.verdict.judge import Judgement, judge, rounding_floors
 from fastcheck.verdict.tolerances import tolerance_for
-from fastcheck.version import __version__
 
-_MOST_PLACES = 3
 Gradients = dict[str, NDArray[np.float64]]
 
 
@@ -159,8 +147,8 @@ def check(
     ):
         analytic = _analytic(tree, grads, run)
         judged, written = _judge_all(run, tree, selected, analytic, kept)
-        notes = _notes(tree, run, written, kept.left_out)
-    return _report(tree, run, judged, options, notes, known, watch)
+        notes = check_notes(tree, run, written, kept.left_out)
+    return make_report(tree, run, judged, options, notes, known, watch)
 
 
 def numerical_gradient(
@@ -243,10 +231,6 @@ def _analytic(tree: ParamTree, grads: Any, run: Run) -> Gradients:
     return match_gradients(tree, given, argument="grads(params)")
 
 
-Judged = list[tuple[Judgement, Assignment, float]]
-"""Per tensor: the judgement, the engine and why that one, and the seconds it took."""
-
-
 def _judge_all(
     run: Run, tree: ParamTree, selected: dict[str, IndexArray], analytic: Gradients, kept: Kept
 ) -> tuple[Judged, list[str]]:
@@ -298,155 +282,3 @@ def _judge_one(
 
 def _at(values: FloatArray | None, indices: IndexArray) -> FloatArray | None:
     return None if values is None else values[indices]
-
-
-def _notes(
-    tree: ParamTree, run: Run, written: list[str], left_out: tuple[str, ...]
-) -> tuple[str, ...]:
-    """Say what a reader should know about the whole check."""
-    notes = []
-    coarse = sorted({tensor.dtype.name for tensor in tree if tensor.dtype.itemsize < 8})
-    if coarse:
-        notes.append(
-            f"The parameters are {' and '.join(coarse)}; the numerical gradient was computed in "
-            "float64 from the same values."
-        )
-    low = [name for name, assigned in run.plan.assignments.items() if _in_float32(assigned.engine)]
-    if low:
-        notes.append(
-            f"The differences of {', '.join(low)} were computed in float32, as asked for; the "
-            "error bars are wider, and what looked wrong was computed again in float64."
-        )
-    failures = {name: assigned.failure() for name, assigned in run.plan.assignments.items()}
-    missed = [name for name, why in failures.items() if why]
-    if missed:
-        others = "" if len(missed) == 1 else f" ({missed[0]}; the others likewise)"
-        notes.append(f"{', '.join(missed)} computed on the CPU: {failures[missed[0]]}{others}.")
-    for one, other in tree.shared:
-        notes.append(f"{one} and {other} share memory; each was perturbed alone.")
-    callers = [run.plan.loop, run.plan.batched]
-    argument = {name for caller in callers if caller for name in caller.writes_params}
-    if argument:
-        names = ", ".join(name for name in tree.names if name in argument)
-        notes.append(f"`loss` writes into its argument ({names}); it was given copies.")
-    if written:
-        notes.append(
-            f"`loss` wrote into your own arrays ({', '.join(written)}); they were restored."
-        )
-    if left_out:
-        notes.append(
-            f"Too large to be copied, and so not put back if `loss` writes to it: "
-            f"{', '.join(left_out)}."
-        )
-    return (*notes, *(f"{what[0].upper()}{what[1:]}." for what in compiler.notes))
-
-
-def _tensor_notes(
-    tensor: Tensor, judgement: Judgement, engine: Engine, run: Run
-) -> tuple[str, ...]:
-    """Say what is no failure but worth knowing: dead inputs and units, and where kinks are."""
-    notes = _where_it_bends(engine.kinks_of(judgement.on_kinks))
-    if not engine.exact or judgement.checked < tensor.size or judgement.verdict is Verdict.FAIL:
-        return notes
-    zero = np.zeros(tensor.size, dtype=bool)
-    zero[judgement.indices] = (judgement.values == 0) & (judgement.analytic == 0)
-    zero[judgement.on_kinks] = False
-    silent = silent_elements(run.plan.graph, tensor.name, zero.reshape(tensor.shape))
-    return (silent, *notes) if silent else notes
-
-
-def _where_it_bends(nodes: list[Node | None]) -> tuple[str, ...]:
-    """Say on which lines of the loss elements lie on a kink, the commonest first."""
-    places = Counter(f"`{node.primitive.name}` ({node.source})" for node in nodes if node)
-    if not places:
-        return ()
-    said = [f"{count:,} at {place}" for place, count in places.most_common(_MOST_PLACES)]
-    if len(places) > _MOST_PLACES:
-        said.append("others elsewhere")
-    return (f"on a kink of the loss: {', '.join(said)}.",)
-
-
-def _in_float32(engine: Engine) -> bool:
-    return engine.exact and engine.unit_roundoff > U64
-
-
-def _report(
-    tree: ParamTree,
-    run: Run,
-    judged: Judged,
-    options: Options,
-    notes: tuple[str, ...],
-    known: Known,
-    watch: Stopwatch,
-) -> Report:
-    verdict, sentence = overall(judgement for judgement, *_ in judged)
-    revised = revise([judgement for judgement, *_ in judged])
-    tensors = {
-        tensor.name: _tensor_report(tensor, judgement, assignment, seconds, options, run)
-        for tensor, judgement, (_, assignment, seconds) in zip(tree, revised, judged, strict=True)
-    }
-    if not any(report.verdict is verdict for report in tensors.values()):
-        notes = (sentence, *notes)
-    diagnosis = _diagnosis(tree, run, revised, known) if verdict is Verdict.FAIL else None
-    return Report(
-        verdict=verdict,
-        loss=run.plan.loop.loss,
-        tensors=tensors,
-        method=options.method,
-        relative_error=relative_error(revised),
-        seconds=watch.total(),
-        loss_calls=run.loss.calls,
-        notes=notes,
-        fastcheck_version=__version__,
-        diagnosis=diagnosis,
-    )
-
-
-def _diagnosis(
-    tree: ParamTree, run: Run, judgements: Sequence[Judgement], known: Known
-) -> Diagnosis | None:
-    """Say what is wrong, as far as the two gradients show it."""
-    # Right gradients never need it.
-    from fastcheck.verdict.diagnosis import diagnose, gather
-
-    evidence = gather(
-        tree,
-        judgements,
-        # A trace that the engines could not use still shows layers and lines.
-        run.plan.graph or run.plan.traced,
-        batch_size=known.batch_size,
-        previous=known.previous,
-        samples=known.samples,
-    )
-    return diagnose(evidence)
-
-
-def _tensor_report(
-    tensor: Tensor,
-    judgement: Judgement,
-    assignment: Assignment,
-    seconds: float,
-    options: Options,
-    run: Run,
-) -> TensorReport:
-    return TensorReport(
-        name=tensor.name,
-        shape=tensor.shape,
-        dtype=tensor.dtype.name,
-        verdict=judgement.verdict,
-        reason=judgement.reason,
-        checked=judgement.checked,
-        size=tensor.size,
-        relative_error=judgement.relative_error,
-        worst=judgement.worst,
-        resolution=judgement.resolution,
-        kinked=judgement.kinked,
-        step=judgement.step,
-        engine=assignment.engine.name,
-        engine_reason=assignment.reason,
-        device=assignment.engine.device,
-        forward_passes=judgement.checked * (2 if options.method == "central" else 1),
-        loss_calls=judgement.loss_calls,
-        seconds=seconds,
-        notes=_tensor_notes(tensor, judgement, assignment.engine, run),
-    )

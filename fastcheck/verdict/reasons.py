@@ -201,7 +201,7 @@ def _less_noise(exact: bool) -> str:
         return "Check earlier in training, or at other parameters."
     return (
         "Check earlier in training or at other parameters, sum the loss in float64, or let it be "
-        'traced (engine="auto"), which knows differences without rounding.'
+        'traced (engine="auto", batched=False), which knows differences without rounding.'
     )
 
 

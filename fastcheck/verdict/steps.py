@@ -19,6 +19,7 @@ Step: TypeAlias = float | str
 _U = 2.0**-53
 _EXACT = 2.0**-30
 _LEAST_SHARE = 2.0**-20
+_SAMPLED = 8192
 _PROBES = 6
 _MOST_PROBES = 96
 _ROUNDS = 12
@@ -55,9 +56,12 @@ def exact_step(tensor: Tensor) -> float:
     The scale is that of the small parameters (the tenth percentile of those that are not zero): a
     flat vector may hold layers of very different sizes, and a step too small does no harm.
     """
-    sizes = np.abs(tensor.value[tensor.value != 0])
+    values = tensor.value.ravel(order="K")
+    # A few thousand, spread over all of it, tell as much.
+    sizes = np.abs(values[:: max(1, values.size // _SAMPLED)])
+    sizes = sizes[sizes != 0]
     if not sizes.size:
-        return _EXACT
+        return _EXACT * (scale_of(tensor) if tensor.peak else 1.0)
     whole = scale_of(tensor)
     small = _tenth_percentile(sizes)
     return _EXACT * power_of_two(min(max(small, _LEAST_SHARE * whole), whole))
