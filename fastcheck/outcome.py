@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from fastcheck.engines.assignment import Assignment
 from fastcheck.engines.base import U64, Engine
+from fastcheck.errors import oneline
 from fastcheck.fusion import compiler
 from fastcheck.options import Known, Options
 from fastcheck.params import ParamTree, Tensor
@@ -134,16 +136,20 @@ def _diagnosis(
     # Right gradients never need it.
     from fastcheck.verdict.diagnosis import diagnose, gather
 
-    evidence = gather(
-        tree,
-        judgements,
-        # A trace that the engines could not use still shows layers and lines.
-        run.plan.graph or run.plan.traced,
-        batch_size=known.batch_size,
-        previous=known.previous,
-        samples=known.samples,
-    )
-    return diagnose(evidence)
+    try:
+        evidence = gather(
+            tree,
+            judgements,
+            # A trace that the engines could not use still shows layers and lines.
+            run.plan.graph or run.plan.traced,
+            batch_size=known.batch_size,
+            previous=known.previous,
+            samples=known.samples,
+        )
+        return diagnose(evidence)
+    except Exception as fault:  # a verdict is not to be lost for want of an explanation
+        warnings.warn(f"the diagnosis failed ({oneline(fault)}); the verdict stands", stacklevel=4)
+        return None
 
 
 def _tensor_report(

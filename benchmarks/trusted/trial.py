@@ -187,12 +187,13 @@ def below(
     """Say why a bug is too small to be seen; nothing if it is not."""
     tolerance = tolerance_for([value.dtype for value in spot.params.values()])
     pairs = {name: (np.asarray(spot.grads[name], dtype=np.float64), grads[name]) for name in spoilt}
-    if all(_tolerated(right, wrong, tolerance) for right, wrong in pairs.values()):
+    seen = {name: pair for name, pair in pairs.items() if not _tolerated(*pair, tolerance)}
+    if not seen:
         return "tolerance"
     passed = report.verdict is fastcheck.Verdict.PASS
     unseen = all(
         _relative(right, wrong) <= report.tensors[name].resolution
-        for name, (right, wrong) in pairs.items()
+        for name, (right, wrong) in seen.items()
     )
     return "resolution" if passed and unseen else ""
 

@@ -111,7 +111,8 @@ def _fit_at(facts: TensorFacts, hypothesis: Hypothesis, places: Places) -> Fit:
     if sampled or not inside:
         return Fit(inside, residual, telling)
     if hypothesis.support is not None:
-        room, total = room[hypothesis.support], float(np.linalg.norm(effect[hypothesis.support]))
+        room, effect = room[hypothesis.support], effect[hypothesis.support]
+        total = float(np.linalg.norm(effect))
     if not np.any(predicted):  # a zero has no digits, but it takes no fitting either
         telling = int(np.count_nonzero(effect > _TELLING * room))
     sharp = float(np.linalg.norm(room)) <= _SHARP * total or residual <= _CLOSE
