@@ -81,7 +81,7 @@ def check(
         the error bars are then wider, and what looks wrong is computed again in float64.
     batched : bool
         `loss` takes stacked parameters (a leading axis of B copies in every array) and returns B
-        losses. Nothing is traced then: the stacks are put through `loss` itself, on arrays like
+        losses. No trace is needed then: the stacks go through `loss` itself, on arrays like
         those of `params`; `engine` and `precision` stay as they are.
     memory : int or str, optional
         The memory that stacks may take: bytes, or text such as "64MB". By default a quarter of
