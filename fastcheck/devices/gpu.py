@@ -7,6 +7,7 @@ import importlib.util
 import math
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 _INSTALL = (
@@ -44,7 +45,13 @@ def seconds_to_start_gpu() -> float:
     """
     if sys.modules.get("cupy") is not None:
         return _SECONDS_ONCE_LOADED
-    return math.inf if importlib.util.find_spec("cupy") is None else _SECONDS_TO_LOAD
+    return _SECONDS_TO_LOAD if _is_installed() else math.inf
+
+
+@cache
+def _is_installed() -> bool:
+    """Whether there is a CuPy to import; looking through all folders takes a while."""
+    return importlib.util.find_spec("cupy") is not None
 
 
 def gpu_status() -> GpuStatus:
