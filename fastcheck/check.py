@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastcheck.engines.assignment import Assignment
 from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.trust import Trust
 from fastcheck.errors import InputError
 from fastcheck.keep import Kept, keep
 from fastcheck.options import Known, Options
@@ -19,7 +20,7 @@ from fastcheck.report.data import Report
 from fastcheck.report.progress import Progress
 from fastcheck.run import ONE_AT_A_TIME, Run, Stopwatch, moving, noting
 from fastcheck.verdict.judge import Judgement, judge, rounding_floors
-from fastcheck.verdict.tolerances import tolerance_for
+from fastcheck.verdict.tolerances import Tolerance, tolerance_for
 
 Gradients = dict[str, NDArray[np.float64]]
 
@@ -140,10 +141,26 @@ def check(
     if not callable(grads):
         match_gradients(tree, grads)  # say what does not match before any work is done
     known = Known.validated(tree, grads, batch_size, previous_grads, sample_grads)
+    return checked(loss, params, grads, tree, tolerances, options, selected, known, watch)
+
+
+def checked(
+    loss: Callable[[Any], Any],
+    params: Any,
+    grads: Any,
+    tree: ParamTree,
+    tolerance: Tolerance,
+    options: Options,
+    selected: dict[str, IndexArray],
+    known: Known,
+    watch: Stopwatch,
+    trust: Trust | None = None,
+) -> Report:
+    """Check with validated arguments; `trust` is what earlier checks of the same loss have shown."""
     with (
         ONE_AT_A_TIME,
         keep(loss, params, grads) as kept,
-        Run(loss, tree, options, tolerances) as run,
+        Run(loss, tree, options, tolerance, trust) as run,
     ):
         analytic = _analytic(tree, grads, run)
         judged, written = _judge_all(run, tree, selected, analytic, kept)

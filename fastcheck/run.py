@@ -18,6 +18,7 @@ from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.plan import Planner
 from fastcheck.engines.rounding import jitter_noise
 from fastcheck.engines.stacked_loss import StackedLoss
+from fastcheck.engines.trust import Trust
 from fastcheck.errors import FastcheckError, InputError
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
@@ -45,6 +46,8 @@ class Run:
     tree : ParamTree
     options : Options
     tolerance : Tolerance
+    trust : Trust, optional
+        What earlier runs of the same loss have shown; by default nothing.
 
     Attributes
     ----------
@@ -61,7 +64,12 @@ class Run:
     """
 
     def __init__(
-        self, loss: Callable[[Any], Any], tree: ParamTree, options: Options, tolerance: Tolerance
+        self,
+        loss: Callable[[Any], Any],
+        tree: ParamTree,
+        options: Options,
+        tolerance: Tolerance,
+        trust: Trust | None = None,
     ) -> None:
         self._tree = tree
         self.options = options
@@ -85,6 +93,7 @@ class Run:
                 memory=options.memory,
                 noise=self.noise,
                 rng=self._rng,
+                trust=Trust() if trust is None else trust,
             )
             _refuse_randomness(self.loss, self._planner.plan.loop.loss)
         self.plan: Plan = self._planner.prepare()

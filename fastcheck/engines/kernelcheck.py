@@ -12,6 +12,7 @@ import numpy as np
 from fastcheck.engines.base import U64, BoolArray, FloatArray, IndexArray
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import PROBE_STEP, ReplayEngine, Survey
+from fastcheck.engines.trust import Trust, structure
 from fastcheck.params import Tensor
 
 _RELATIVE, _RELATIVE_FLOAT32 = 1e-9, 1e-4
@@ -24,7 +25,7 @@ _MOST_REFUSED = 0.5
 
 
 def unlike_replay(
-    fused: FusedEngine, tensor: Tensor, count: int, rng: np.random.Generator
+    fused: FusedEngine, tensor: Tensor, count: int, rng: np.random.Generator, trust: Trust
 ) -> str | None:
     """Say why a kernel is not to be trusted, or not worth it; None if it is.
 
@@ -38,7 +39,22 @@ def unlike_replay(
         How many elements are to be perturbed: as many are looked at.
     rng : numpy.random.Generator
         Draws the direction.
+    trust : Trust
+        Kernels that have agreed before are not looked at again.
     """
+    texts = tuple(kernel.source.text for kernel in fused.kernels())
+    what = (fused.device, fused.unit_roundoff, structure(fused.slice), texts)
+    if trust.has(*what, tensor.size) or trust.has(*what, count):
+        return None
+    obstacle = _first_look(fused, tensor, count, rng)
+    if obstacle is None:
+        trust.add(*what, count)
+    return obstacle
+
+
+def _first_look(
+    fused: FusedEngine, tensor: Tensor, count: int, rng: np.random.Generator
+) -> str | None:
     indices: IndexArray = np.arange(tensor.size)
     if count < tensor.size:
         indices = np.sort(rng.choice(tensor.size, count, replace=False))

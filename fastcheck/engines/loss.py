@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.errors import InputError, InputTypeError
+from fastcheck.errors import InputError, InputTypeError, NotFiniteError
 from fastcheck.params import ParamTree
 from fastcheck.params.places import Place, on_host
 
@@ -65,7 +65,7 @@ class LossFunction:
         """
         value = self.evaluate(params)
         if not math.isfinite(value):
-            raise InputError(
+            raise NotFiniteError(
                 f"`loss` is {value} at the given parameters, so it has no gradient there: look "
                 "for log(0), 0/0 or an overflow in the forward pass, or check at other parameters."
             )

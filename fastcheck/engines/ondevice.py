@@ -22,6 +22,7 @@ from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.kernelcheck import unlike_replay
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.engines.spread import SpreadEngine
+from fastcheck.engines.trust import Trust
 from fastcheck.errors import oneline
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.params import Tensor
@@ -51,12 +52,15 @@ class DevicePlanner:
     memory : int or None
         Bytes for what a device holds at a time; None for a share of what is free.
     rng : numpy.random.Generator
+    trust : Trust
+        The kernels that have been compared with the replay.
     """
 
     devices: tuple[Device, ...]
     precision: str
     memory: int | None
     rng: np.random.Generator
+    trust: Trust
     _bases: dict[tuple[str, str], Bases] = field(default_factory=dict)
     _kernels: list[FusedEngine] = field(default_factory=list)
 
@@ -139,7 +143,7 @@ class DevicePlanner:
                 parts.append(part)
                 self._kernels.append(part)
             for part in parts:
-                obstacle = unlike_replay(part, tensor, count, self.rng)
+                obstacle = unlike_replay(part, tensor, count, self.rng, self.trust)
                 if obstacle is not None:
                     return _Found(None, obstacle)
         except NotFusable as why:

@@ -12,6 +12,7 @@ from fastcheck.engines.choice import WORTH_A_KERNEL, Costs, costs_of, kernel_pay
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.kernelcheck import unlike_replay
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.trust import Trust
 from fastcheck.errors import InputError, oneline
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.params import Tensor
@@ -28,11 +29,14 @@ class HostPlanner:
     memory : int
         Bytes for what is hoisted out of kernels.
     rng : numpy.random.Generator
+    trust : Trust
+        The kernels that have been compared with the replay.
     """
 
     engine: str
     memory: int
     rng: np.random.Generator
+    trust: Trust
 
     def assign(
         self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool, seconds_a_call: float
@@ -81,6 +85,6 @@ class HostPlanner:
     def _unlike_replay(self, fused: FusedEngine, tensor: Tensor, count: int) -> str | None:
         """Run the kernel for the first time; whatever goes wrong with it, there is the replay."""
         try:
-            return unlike_replay(fused, tensor, count, self.rng)
+            return unlike_replay(fused, tensor, count, self.rng, self.trust)
         except Exception as fault:
             return f"it could not be made ({oneline(fault)})"

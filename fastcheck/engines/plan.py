@@ -32,6 +32,7 @@ from fastcheck.engines.tracing import (
     trace_for_rounding,
     trace_into,
 )
+from fastcheck.engines.trust import Trust, structure
 from fastcheck.errors import FastcheckError, InputError, oneline
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph
@@ -61,6 +62,8 @@ class Planner:
     noise : callable
         σ of the loss.
     rng : numpy.random.Generator
+    trust : Trust
+        What earlier checks of the same loss have shown.
     """
 
     def __init__(
@@ -75,14 +78,16 @@ class Planner:
         memory: int | None,
         noise: Noise,
         rng: np.random.Generator,
+        trust: Trust,
     ) -> None:
+        self._trust = trust
         self._loss = loss
         self._tree = tree
         self._engine = engine
         self._memory = budget(cpu_device(), memory)
         self._given_memory = memory
-        self._host = HostPlanner(engine, self._memory, rng)
-        self._elsewhere = DevicePlanner(devices, precision, memory, rng)
+        self._host = HostPlanner(engine, self._memory, rng, trust)
+        self._elsewhere = DevicePlanner(devices, precision, memory, rng, trust)
         self._gpu: DevicePlanner | None = None
         self._choose_device = choose_device
         self._noise = noise
@@ -186,7 +191,9 @@ class Planner:
         try:
             if self._gpu is None:
                 precision, memory = self._elsewhere.precision, self._given_memory
-                self._gpu = DevicePlanner(resolve_devices("gpu"), precision, memory, self._rng)
+                self._gpu = DevicePlanner(
+                    resolve_devices("gpu"), precision, memory, self._rng, self._trust
+                )
         except Exception:  # nothing was asked for, so nothing is missed
             self._choose_device = False
         return self._gpu is not None
@@ -223,10 +230,23 @@ class Planner:
         return self._loss.fastest if self._loss.calls else 0.0
 
     def _disagreement(self, replay: ReplayEngine, tensor: Tensor) -> str | None:
+        what = structure(replay.slice)
+        if self._trust.has(what):
+            return None
         found = disagreement(
-            replay, self.plan.loop, self._loss, self._tree, tensor, self._noise, self._rng
+            replay,
+            self.plan.loop,
+            self._loss,
+            self._tree,
+            tensor,
+            self._noise,
+            self._rng,
+            self.plan.traced,
         )
-        return None if found is None else f"the cross-check failed: {found}"
+        if found is None:
+            self._trust.add(what)
+            return None
+        return f"the cross-check failed: {found}"
 
     def _replay(
         self, tensor: Tensor, bases: Bases | None = None, memory: int | None = None

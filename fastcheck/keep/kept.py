@@ -7,17 +7,19 @@ from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
+from fastcheck.bound import users_objects
 from fastcheck.errors import FastcheckError
 from fastcheck.keep.arrays import Contents, snapshots_of_array
 from fastcheck.keep.bindings import Snapshot
 from fastcheck.keep.contents import snapshots_of_contents
+from fastcheck.keep.lent import Lent, lendable
 from fastcheck.keep.random_states import PutAside, snapshots_of_global_random_states
 from fastcheck.keep.reach import find_reach
 from fastcheck.params.nesting import tensor_name, walk
 from fastcheck.params.places import is_array
 
 
-def keep(loss: object, params: object, grads: object = None) -> Kept:
+def keep(loss: object, params: object, grads: object = None, lend: bool = False) -> Kept:
     """Put back whatever is changed inside the `with` block, however it ends.
 
     Parameters
@@ -27,6 +29,9 @@ def keep(loss: object, params: object, grads: object = None) -> Kept:
         kept: see `Kept`.
     params
         The user's parameters. Every array in any nesting of dict, list and tuple is kept.
+    lend
+        Large arrays that the functions reach are made read-only instead of being copied: whoever
+        writes to one gets an error, and has to be run again without this.
 
     Examples
     --------
@@ -38,7 +43,7 @@ def keep(loss: object, params: object, grads: object = None) -> Kept:
     >>> W
     array([1., 1., 1.])
     """
-    return Kept(loss, params, grads)
+    return Kept(loss, params, grads, lend)
 
 
 class Kept:
@@ -65,7 +70,10 @@ class Kept:
 
     left_out: tuple[str, ...] = ()
 
-    def __init__(self, loss: object, params: object, grads: object = None) -> None:
+    def __init__(
+        self, loss: object, params: object, grads: object = None, lend: bool = False
+    ) -> None:
+        self._lend = lend
         self._loss = loss
         self._params = params
         self._grads = grads
@@ -76,7 +84,7 @@ class Kept:
         params = _arrays_of(self._params)
         gradients = [] if callable(self._grads) else _arrays_of(self._grads)
         arrays = [array for _, array in (*params, *gradients)]
-        roots = [self._loss, self._grads, self._params]
+        roots = [*users_objects(self._loss), self._grads, self._params]
         contents = [snapshots_of_array(array) for array in arrays]
         # Those of the parameters come first, and of each the array's own come last.
         self._parameters = [
@@ -85,6 +93,7 @@ class Kept:
         reach = find_reach(roots)
         copied = {id(array) for array in arrays}
         others = [array for array in reach.arrays if id(array) not in copied]
+        lent, others = lendable(others, arrays) if self._lend else ([], others)
         buffers, too_large = snapshots_of_contents(others, [array for _, array in params])
         self.left_out = (*too_large, *reach.left_out)
         # Random states last: nothing that is put back before them may draw from them.
@@ -93,6 +102,7 @@ class Kept:
             *buffers,
             *reach.snapshots,
             *snapshots_of_global_random_states(),
+            *lent,
         ]
         self._put_aside()
         return self
@@ -101,7 +111,7 @@ class Kept:
         """Take away what can be neither read nor written, so that nobody changes it."""
         try:
             for snapshot in self._snapshots:
-                if isinstance(snapshot, PutAside):
+                if isinstance(snapshot, PutAside | Lent):
                     snapshot.put_aside()
         except BaseException:
             self._restore()

@@ -19,10 +19,10 @@ class RandomState:
 
     def __init__(self, read: Callable[[], Any], write: Callable[[Any], Any]) -> None:
         self._write = write
-        self._saved = read()
+        self.saved = read()
 
     def restore(self) -> None:
-        self._write(self._saved)
+        self._write(self.saved)
 
 
 class PutAside:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import sys
 from collections.abc import Iterator, MappingView, Sequence
 from typing import Any
 
@@ -55,7 +56,9 @@ def listed(problems: Sequence[str]) -> str:
 def _unusable_kind(leaf: Any) -> str | None:
     if type(leaf).__module__.startswith("cupy") and not is_device_array(leaf):
         return f"a {_type_name(leaf)}; give a dense cupy.ndarray, such as .toarray()"
-    if isinstance(leaf, np.ma.MaskedArray):
+    # Naming np.ma imports it, which takes longer than many a check.
+    masked = getattr(sys.modules.get("numpy.ma"), "MaskedArray", ())
+    if isinstance(leaf, masked):
         return "a masked array; use .filled(0.0), or leave the masked entries out"
     if isinstance(leaf, np.matrix):
         return "a np.matrix; use np.asarray(...)"

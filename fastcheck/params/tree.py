@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastcheck.errors import InputError, InputTypeError
+from fastcheck.errors import InputError, InputTypeError, NotFiniteError
 from fastcheck.params.leaves import listed
 from fastcheck.params.nesting import Branch, Path, outline, rebuild, tensor_name, walk
 from fastcheck.params.places import Place, addresses, is_array, is_device_array, on_host
@@ -245,7 +245,7 @@ def _refuse_non_finite(tensors: tuple[Tensor, ...], argument: str) -> None:
                 f"{tensor.value[index]} at index {index}"
             )
     if problems:
-        raise InputError(
+        raise NotFiniteError(
             f"`{argument}` holds NaN or infinite values:\n{listed(problems)}\n"
             "A gradient exists only at finite parameters: check before training diverges, "
             "or lower the learning rate."

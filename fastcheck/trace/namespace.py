@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.bound import users_function
 from fastcheck.params.places import imported_cupy
 from fastcheck.trace.device_calls import (
     array_module,
@@ -146,6 +147,7 @@ def _spaces(loss: Callable[..., Any]) -> list[Space]:
 
 def _attributes(loss: Any) -> list[Space]:
     """Return the attributes of the user's objects that the loss can reach."""
+    loss = users_function(loss)
     loss = getattr(loss, "func", loss)  # functools.partial
     return attributes_of_objects(_functions(loss), loss, getattr(loss, "__self__", None))
 
@@ -164,6 +166,7 @@ def _is_the_users(name: str, module: types.ModuleType, packages: set[str]) -> bo
 
 def _functions(loss: Any) -> list[types.FunctionType]:
     """Return the Python functions that a callable is made of: its own, or those of its class."""
+    loss = users_function(loss)
     loss = getattr(loss, "func", loss)  # functools.partial
     owner = getattr(loss, "__self__", None)
     candidates = [loss, getattr(loss, "__func__", None), getattr(loss, "__wrapped__", None)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.bound import Bound
 from fastcheck.params.places import is_device_array
 from fastcheck.trace.holders import names_in
 from fastcheck.trace.source import is_library
@@ -50,6 +51,9 @@ class _Rebinder:
             return self._clone(value)
         if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType):
             return types.MethodType(self.replaced(value.__func__), value.__self__)
+        if isinstance(value, Bound):
+            arguments = tuple(map(self.replaced, value.arguments))
+            return value.with_parts(self.replaced(value.function), arguments)
         if isinstance(value, functools.partial):
             args = [self.replaced(arg) for arg in value.args]
             named = {name: self.replaced(arg) for name, arg in value.keywords.items()}

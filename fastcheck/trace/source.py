@@ -6,6 +6,7 @@ import site
 import sys
 import sysconfig
 import traceback
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ _INSTALLED = tuple(
     | {site.getusersitepackages(), *site.getsitepackages()}
 )
 _UNKNOWN = SourceLine("<unknown>", 0)
+_MOST_FILES = 4096
 
 
 def user_line() -> SourceLine:
@@ -49,12 +51,14 @@ def line_of(error: BaseException) -> SourceLine:
     return found
 
 
+@lru_cache(_MOST_FILES)
 def _is_the_users(file: str) -> bool:
     if file[:1] == "<":
         return file.startswith(("<stdin>", "<ipython"))
     return not file.startswith(_LIBRARIES)
 
 
+@lru_cache(_MOST_FILES)
 def is_library(file: str) -> bool:
     """Whether a source file is installed rather than the user's own."""
     return file.startswith(_INSTALLED)
