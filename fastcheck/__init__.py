@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING
 
 from fastcheck.check import check, numerical_gradient
-from fastcheck.errors import FastcheckError, InputError, InputTypeError
+from fastcheck.errors import FastcheckError, GradientError, InputError, InputTypeError
 from fastcheck.explain import Explanation, explain
 from fastcheck.problems.problem import Problem
 from fastcheck.report.data import Diagnosis, Finding, Report, TensorReport, Verdict, Worst
@@ -17,9 +17,12 @@ __all__ = [
     "Explanation",
     "FastcheckError",
     "Finding",
+    "GradientError",
     "InputError",
     "InputTypeError",
+    "Monitor",
     "Problem",
+    "Record",
     "Report",
     "TensorReport",
     "Verdict",
@@ -29,16 +32,28 @@ __all__ = [
     "explain",
     "numerical_gradient",
     "planted",
+    "read_jsonl",
 ]
 
 if TYPE_CHECKING:
     from fastcheck import planted
+    from fastcheck.monitor.jsonl import read_jsonl
+    from fastcheck.monitor.monitor import Monitor
+    from fastcheck.monitor.record import Record
 else:
+    _LATER = {
+        "Monitor": "fastcheck.monitor.monitor",
+        "Record": "fastcheck.monitor.record",
+        "planted": "",
+        "read_jsonl": "fastcheck.monitor.jsonl",
+    }
 
     def __getattr__(name):
-        """Import `fastcheck.planted`, which few need, when it is first asked for."""
-        if name == "planted":
-            from importlib import import_module
+        """Import what not every check needs when it is first asked for."""
+        from importlib import import_module
 
-            return import_module("fastcheck.planted")
-        raise AttributeError(f"module 'fastcheck' has no attribute {name!r}")
+        if name not in _LATER:
+            raise AttributeError(f"module 'fastcheck' has no attribute {name!r}")
+        if not _LATER[name]:
+            return import_module(f"fastcheck.{name}")
+        return getattr(import_module(_LATER[name]), name)
