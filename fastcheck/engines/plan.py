@@ -232,6 +232,7 @@ class Planner:
     def _disagreement(self, replay: ReplayEngine, tensor: Tensor) -> str | None:
         what = structure(replay.slice)
         if self._trust.has(what):
+            replay.assume(self._trust.sizes(what))
             return None
         found = disagreement(
             replay,
@@ -245,6 +246,7 @@ class Planner:
         )
         if found is None:
             self._trust.add(what)
+            self._trust.add_sizes(what, replay.survey)
             return None
         return f"the cross-check failed: {found}"
 

@@ -99,6 +99,7 @@ class ReplayEngine:
         self._pace = GPU if self._bases.device.is_gpu else CPU
         self._fits: int | None = None  # parameters a chunk, once memory has run out
         self._survey: Survey | None = None
+        self._assumed: Survey | None = None
         self._kink_at: NDArray[np.int32] | None = None
         self._kink_nodes: list[Node | None] = [None]
 
@@ -121,7 +122,7 @@ class ReplayEngine:
         InputError
             Not even one parameter fits the memory.
         """
-        per_parameter, largest = self.bytes_per_parameter, self.survey.largest
+        per_parameter, largest = self.bytes_per_parameter, self.sizes.largest
         if per_parameter > self._memory:
             raise InputError(
                 f"`memory` is {self._memory:,} bytes, but one perturbed copy of the network needs "
@@ -136,12 +137,12 @@ class ReplayEngine:
     def bytes_per_parameter(self) -> int:
         """The peak size of the live stacks, per parameter."""
         # A rule may hold a few temporaries of the largest stack.
-        return self.survey.peak + 3 * self.survey.largest
+        return self.sizes.peak + 3 * self.sizes.largest
 
     def seconds(self, count: int) -> float:
         """Estimate the time of the differences of `count` elements."""
         pace, chunks = self._pace, -(-count // self.chunk)
-        elements, products = count * self.survey.elements, count * self.survey.products
+        elements, products = count * self.sizes.elements, count * self.sizes.products
         rules = chunks * len(self.slice.nodes) * pace.rule
         return rules + elements * pace.element + products * pace.product
 
@@ -233,6 +234,15 @@ class ReplayEngine:
         found.plus[left], found.minus[left] = again.plus, again.minus
         found.kinked[left] = again.kinked
         return found
+
+    @property
+    def sizes(self) -> Survey:
+        """The sizes of its stacks: as `assume` was told, or else from a survey."""
+        return self.survey if self._assumed is None else self._assumed
+
+    def assume(self, sizes: Survey | None) -> None:
+        """Take the stacks to be as large as those of a slice of the same structure."""
+        self._assumed = sizes
 
     @property
     def survey(self) -> Survey:

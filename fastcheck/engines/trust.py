@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.engines.survey import Survey
 from fastcheck.trace.graph import Node
 from fastcheck.trace.slices import Slice
 
@@ -24,6 +25,7 @@ class Trust:
 
     def __init__(self) -> None:
         self._known: set[Hashable] = set()
+        self._sizes: dict[Hashable, Survey] = {}
 
     def has(self, *what: Hashable) -> bool:
         """Whether this has agreed before."""
@@ -35,9 +37,20 @@ class Trust:
             self._known.clear()
         self._known.add(what)
 
+    def sizes(self, what: Hashable) -> Survey | None:
+        """Return how large the stacks of such a slice were."""
+        return self._sizes.get(what)
+
+    def add_sizes(self, what: Hashable, sizes: Survey) -> None:
+        """Remember how large the stacks of such a slice are."""
+        if len(self._sizes) >= _MOST:
+            self._sizes.clear()
+        self._sizes[what] = sizes
+
     def clear(self) -> None:
         """Forget everything: the next look is a first one again."""
         self._known.clear()
+        self._sizes.clear()
 
 
 def structure(part: Slice) -> Hashable:
