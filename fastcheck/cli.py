@@ -1,4 +1,4 @@
-"""The command line: ``fastcheck demo | check | explain | devices``."""
+"""The command line: ``fastcheck demo | check | explain | watch | devices``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 
 import fastcheck
-from fastcheck.commands import check, demo, devices, explain, output
+from fastcheck.commands import check, demo, devices, explain, output, watch
 from fastcheck.commands.terminal import Terminal, forgive_encoding, wants_colour
 from fastcheck.errors import FastcheckError
 
@@ -18,7 +18,12 @@ _DESCRIPTION = "Is your hand-written backward pass right, for every parameter?"
 _EPILOG = (
     "exit status: 0 pass, 1 fail, 2 bad usage or input, 3 inconclusive, 130 interrupted (Ctrl-C)"
 )
+_WATCH_EPILOG = (
+    "exit status: 0 ended with Ctrl-C, 2 bad usage or input; "
+    "with --once that of the last check: 0 pass, 1 fail, 3 inconclusive"
+)
 _TARGET = "a Python file and its function that returns fastcheck.Problem(loss, params, grads)"
+_DAY = 86400.0  # seconds
 _BROKEN_PIPE = 141  # as a shell reports a program that SIGPIPE ended
 
 
@@ -68,6 +73,7 @@ def _parser() -> ArgumentParser:
     _add_demo(commands)
     _add_check(commands)
     _add_explain(commands)
+    _add_watch(commands)
     _add_devices(commands)
     return parser
 
@@ -144,6 +150,16 @@ def _add_explain(commands: _Commands[ArgumentParser]) -> None:
     _add_json(parser)
 
 
+def _add_watch(commands: _Commands[ArgumentParser]) -> None:
+    parser = _command(commands, "watch", "follow the checks of a training that runs", watch.run)
+    parser.epilog = _WATCH_EPILOG
+    parser.add_argument("file", metavar="FILE.jsonl", help="what a monitor writes its records to")
+    parser.add_argument("--once", action="store_true", help="show what there is, and end")
+    parser.add_argument(
+        "--interval", type=_interval, default=1.0, metavar="S", help="seconds between two looks (1)"
+    )
+
+
 def _add_devices(commands: _Commands[ArgumentParser]) -> None:
     _command(commands, "devices", "list what there is to compute on", devices.run)
 
@@ -189,6 +205,16 @@ def _step(text: str) -> float | str:
         return text if text == "auto" else float(text)
     except ValueError:
         raise ArgumentTypeError(f'{text!r} is neither a number nor "auto"') from None
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _DAY:
+        raise ArgumentTypeError(f"{text!r} is not a time; give seconds, from above 0 to a day")
+    return seconds
 
 
 def _select(text: str) -> int | str:

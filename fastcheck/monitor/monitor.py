@@ -12,7 +12,7 @@ import numpy as np
 
 from fastcheck.bound import Bound
 from fastcheck.engines.base import FloatArray
-from fastcheck.errors import GradientError, InputTypeError, NotFiniteError
+from fastcheck.errors import GradientError, InputError, InputTypeError, NotFiniteError
 from fastcheck.keep import keep
 from fastcheck.monitor.budget import Budget
 from fastcheck.monitor.inspector import Found, Inspector, doubtful, no_answer
@@ -275,9 +275,17 @@ class Monitor:
         except NotFiniteError as reason:
             found = no_answer(str(reason))
         self.history.append(self._record(number, found, gradients))
-        for writer in self._writers:
-            writer.write(self.history[-1])
+        self._write(self.history[-1])
         return found.report
+
+    def _write(self, record: Record) -> None:
+        """Pass a record on. A disk that is full is no reason to stop a training."""
+        for writer in list(self._writers):
+            try:
+                writer.write(record)
+            except (OSError, InputError) as reason:
+                self._writers.remove(writer)
+                warnings.warn(f"the record is no longer written: {reason}", stacklevel=6)
 
     def _found(
         self,
