@@ -9,6 +9,9 @@ Wilson's 95% intervals.
 
 Beside that: the first source system through 250 iterations from ten starts, and what a verdict
 costs beyond the bare 2N passes.
+
+And the causes: every bug of the list is planted in twenty networks, untrained and trained, and its
+cause must be named; so are mistakes that are on no list, of which no untrue cause may be asserted.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from benchmarks.options import positive
 from benchmarks.tables import seconds, table
 from benchmarks.trusted import cost, first_source
 from benchmarks.trusted.counts import Rate, Tally, by_rule, grouped
+from benchmarks.trusted.listed import Causes
 from benchmarks.trusted.plot import rates
 from benchmarks.trusted.spot import FIRST_SEED
 from benchmarks.trusted.trial import Trial, trials
@@ -40,6 +44,9 @@ SUMMARY = "verdicts on right and planted gradients along training, beside the us
 CHECKS, QUICK_CHECKS = 10_000, 120
 STARTS, QUICK_STARTS = 10, 1
 ITERATIONS, QUICK_ITERATIONS = 250, 50
+NETWORKS, QUICK_NETWORKS = 20, 2
+LEAST_NAMED = 0.99
+"""The share of planted bugs whose cause must be named right."""
 CASES = (Case(), Case((784, 512, 512, 10), batch=32))
 BUDGET = 120.0
 MOST_EXTRA = 0.15
@@ -79,19 +86,21 @@ def run(arguments: Namespace) -> dict[str, Any]:
     starts, iterations = (QUICK_STARTS, QUICK_ITERATIONS) if quick else (STARTS, ITERATIONS)
     with _workers(arguments.processes) as mapped:
         every = along_trajectories(checks, arguments.seed, mapped)
+        causes = Causes.measure(QUICK_NETWORKS if quick else NETWORKS, arguments.seed, mapped)
         runs = list(mapped(partial(first_source.run, iterations=iterations), range(starts)))
     costs = [
         cost.measure(case, engine, 3 if quick else 7, BUDGET)
         for case in (CASES[:1] if quick else CASES)
         for engine in ("fused", "replay")
     ]
-    found = report(every, runs, costs)
+    found = {**report(every, runs, costs), **report_causes(causes)}
     if arguments.save:
         settings = {"checks": checks, "starts": starts, "iterations": iterations, "quick": quick}
         sections = [{"section": name, "rows": rows} for name, rows in found.items()]
         file = results.save("trust", machine, settings, sections, arguments.out)
         print(f"\n{file}", plot(machine, every, arguments.out), sep="\n")
     refuse_alarms(every, runs)
+    refuse_causes(causes)
     return found
 
 
@@ -265,6 +274,39 @@ def _alarms(every: list[Trial]) -> Rows:
     return [{**vars(one)} for one in wrong]
 
 
+def report_causes(causes: Causes) -> dict[str, Rows]:
+    """Print what diagnoses say, and return it."""
+    return {"causes": _named(causes), "causes outside the list": _outside(causes)}
+
+
+def _named(causes: Causes) -> Rows:
+    groups = {"all": Tally.of(causes.failed), **grouped(causes.failed, lambda one: one.bug)}
+    print("\nCauses of the bugs of the list that failed, in networks untrained and trained\n")
+    rows = [
+        {"bug": name, "failed": t.wrong, "right": t.named, "none": t.unnamed, "wrong": t.misnamed}
+        for name, t in groups.items()
+    ]
+    print(table(tuple(rows[0]), [[str(value) for value in row.values()] for row in rows]))
+    print(f"\nnamed right: {causes.named}; wrong: {causes.misnamed}")
+    return rows
+
+
+def _outside(causes: Causes) -> Rows:
+    names = dict.fromkeys(one.mistake for one in causes.strange)
+    print("\nMistakes outside the list that failed: something said for certain, and untrue\n")
+    rows: Rows = []
+    for name in names:
+        mine = [one for one in causes.strange if one.mistake == name]
+        certain, untrue = sum(bool(one.said) for one in mine), sum(one.untrue for one in mine)
+        rows.append({"mistake": name, "failed": len(mine), "certain": certain, "untrue": untrue})
+    print(table(tuple(rows[0]), [[str(value) for value in row.values()] for row in rows]))
+    print(f"\nuntrue: {causes.untrue}")
+    for one in causes.strange:
+        if one.untrue:
+            print(f"{one.mistake}: {', '.join(one.said)}; seed {one.seed}, {one.iteration}")
+    return rows
+
+
 def plot(machine: dict[str, Any], every: list[Trial], folder: Path) -> Path:
     """Draw the rates of fastcheck and of the rules; return the file."""
     shown = comparison(every)
@@ -287,4 +329,15 @@ def refuse_alarms(every: list[Trial], runs: list[first_source.Run]) -> None:
             f"{failed} right gradients failed, {tally.missed} bugs were missed, "
             f"{tally.elsewhere} failed a tensor that is right, and {tally.errors} checks could not "
             "be done."
+        )
+
+
+def refuse_causes(causes: Causes) -> None:
+    """Raise where too few causes were named, or one was asserted that is not so."""
+    named, misnamed, untrue = causes.named, causes.misnamed, causes.untrue
+    if named.value < LEAST_NAMED or misnamed.count or untrue.count:
+        raise FastcheckError(
+            f"{named.count} of {named.total} causes were named right, where {LEAST_NAMED:.0%} must "
+            f"be; {misnamed.count} were named wrong, and {untrue.count} mistakes outside the list "
+            "were given a cause that they do not have."
         )

@@ -17,7 +17,7 @@ import fastcheck
 from benchmarks import trust
 from benchmarks.__main__ import main
 from benchmarks.cases import Case
-from benchmarks.trusted import cost, first_source, rules
+from benchmarks.trusted import cost, first_source, listed, outside, rules
 from benchmarks.trusted.causes import named
 from benchmarks.trusted.convolution import Convolution
 from benchmarks.trusted.counts import Rate, Tally, by_rule, grouped
@@ -31,6 +31,7 @@ from fastcheck.engines.loss import LossFunction
 from fastcheck.errors import FastcheckError
 from fastcheck.params import ParamTree
 from fastcheck.planted import BUGS
+from fastcheck.report import Finding
 from fastcheck.verdict.stencil import five_point
 
 # -- counts ----------------------------------------------------------------------------------------
@@ -279,6 +280,67 @@ def test_an_error_of_a_check_becomes_a_trial(monkeypatch: pytest.MonkeyPatch) ->
     assert (first.outcome, first.reason) == ("error", "RuntimeError: out of order")
 
 
+# -- causes ----------------------------------------------------------------------------------------
+
+
+def strange(untrue: bool) -> listed.Strange:
+    return listed.Strange("noise", 1, 0, ("scale",), untrue)
+
+
+def test_causes_are_counted_over_the_bugs_that_failed() -> None:
+    causes = listed.Causes(TRIALS[3:], [strange(False), strange(True)])
+    assert (causes.named.count, causes.misnamed.count, causes.named.total) == (1, 1, 2)
+    assert (causes.untrue.count, causes.untrue.total) == (1, 2)
+
+
+def test_too_few_causes_and_untrue_ones_are_refused() -> None:
+    named = one("sign", "fail", cause="right")
+    trust.refuse_causes(listed.Causes([named], [strange(False)]))
+    for planted, others in (
+        ([named, one("sign", "fail")], []),
+        ([*[named] * 200, one("sign", "fail", cause="wrong")], []),
+        ([named], [strange(True)]),
+    ):
+        with pytest.raises(FastcheckError, match="causes were named right, where 99% must be"):
+            trust.refuse_causes(listed.Causes(planted, others))
+
+
+def said(spot: Spot, cause: str, **changes: Any) -> bool:
+    """Whether a finding on all tensors is held to be untrue of gradients so changed."""
+    wrong = {name: changes.get(name, g) for name, g in spot.grads.items()}
+    finding = Finding(
+        cause=cause, certainty="exact", tensors=tuple(changes), evidence="", explanation=""
+    )
+    return outside.untrue(finding, outside.Stranger("any", lambda *_: None), spot, wrong)
+
+
+def test_what_can_be_seen_in_a_gradient_is_true_whatever_was_done() -> None:
+    spot = linear_spot()
+    W1 = spot.grads["W1"]
+    assert not said(spot, "scale", W1=3 * W1)
+    assert not said(spot, "zero", W1=0 * W1)
+    assert said(spot, "zero", W1=3 * W1)
+    assert said(spot, "scale", W1=W1 + np.cos(np.arange(W1.size)).reshape(W1.shape))
+    assert said(spot, "missing-mask", W1=3 * W1)
+
+
+def test_every_mistake_outside_the_list_spoils_some_network() -> None:
+    places = [spot for seed in range(60) for spot in listed.ends(FIRST_SEED + 200 + seed)[:1]]
+    left = {stranger.name: stranger for stranger in outside.STRANGERS}
+    for spot in places:
+        for name, stranger in list(left.items()):
+            wrong = stranger.make(spot, np.random.default_rng(0))
+            if wrong is not None and any(
+                np.abs(wrong[n] - g).max() > 1e-4 * np.abs(g).max() for n, g in spot.grads.items()
+            ):
+                assert {n: np.shape(w) for n, w in wrong.items()} == {
+                    n: g.shape for n, g in spot.grads.items()
+                }
+                del left[name]
+    assert not left
+    assert len(outside.STRANGERS) >= 30
+
+
 # -- the cost of a verdict -------------------------------------------------------------------------
 
 
@@ -326,6 +388,21 @@ def test_no_right_gradient_fails_and_no_bug_is_missed(reduced: dict[str, Any]) -
     assert (whole["right"], whole["wrong"]) >= (100, 150)
     assert (whole["false_fail"], whole["missed"], whole["elsewhere"], whole["errors"]) == (0,) * 4
     assert reduced["alarms"] == []
+
+
+def test_the_causes_of_planted_bugs_are_named(reduced: dict[str, Any]) -> None:
+    whole, *each = reduced["causes"]
+    assert len(each) == sum(len(bug.variants) for bug in BUGS) - 1  # one is the checker's own
+    assert whole["failed"] >= 75
+    assert whole["right"] >= 0.99 * whole["failed"]
+    assert whole["wrong"] == 0
+
+
+def test_no_untrue_cause_is_asserted_outside_the_list(reduced: dict[str, Any]) -> None:
+    rows = reduced["causes outside the list"]
+    assert {row["mistake"] for row in rows} == {one.name for one in outside.STRANGERS}
+    assert sum(row["failed"] for row in rows) >= 140
+    assert sum(row["untrue"] for row in rows) == 0
 
 
 def test_nearly_all_right_gradients_pass(reduced: dict[str, Any]) -> None:

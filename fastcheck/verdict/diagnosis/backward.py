@@ -7,7 +7,9 @@ a diagnosis uses this only after it gave the numerical gradient itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -36,6 +38,9 @@ from fastcheck.trace.primitives import (
     WRITE,
     contract_values,
 )
+
+_BETWEEN = 0.5
+_AT_CORNERS = ContextVar("slope at corners", default=_BETWEEN)
 
 Pull = Callable[[Node, FloatArray], list[FloatArray | None]]
 """From an operation and the gradient of its result to those of its operands."""
@@ -111,7 +116,32 @@ def slopes(node: Node) -> list[FloatArray]:
     values = [np.asarray(operand.value, dtype=np.float64) for operand in node.operands]
     with np.errstate(all="ignore"):
         found = _SLOPES[node.primitive](*values, np.asarray(node.value, dtype=np.float64))
+    share = _AT_CORNERS.get()
+    moving = [not operand.constant for operand in node.operands]
+    if share != _BETWEEN and node.primitive in _CORNERED and sum(moving) == 1:
+        tied = values[0] == values[1]
+        found = [np.where(tied, share, s) if m else s for s, m in zip(found, moving, strict=True)]
     return [np.asarray(slope, dtype=np.float64) for slope in found]
+
+
+@contextmanager
+def at_corners(share: float) -> Iterator[None]:
+    """Take this slope for ``maximum(0, z)`` at z = 0, where central differences see a half."""
+    token = _AT_CORNERS.set(share)
+    try:
+        yield
+    finally:
+        _AT_CORNERS.reset(token)
+
+
+def has_corners(nodes: Sequence[Node]) -> bool:
+    """Whether some ``maximum(0, z)`` lies just at its corner."""
+    return any(
+        node.primitive in _CORNERED
+        and sum(operand.constant for operand in node.operands) == 1
+        and bool(np.any(np.equal(*(operand.value for operand in node.operands))))
+        for node in nodes
+    )
 
 
 def is_elementwise(node: Node) -> bool:
@@ -176,6 +206,9 @@ _SLOPES: dict[Primitive, Callable[..., list[FloatArray]]] = {
     CAST: lambda x, y: [np.ones(())],
     WHERE: lambda c, a, b, y: [np.zeros(()), 1.0 * (c != 0), 1.0 * (c == 0)],
 }
+
+
+_CORNERED = [ELEMENTWISE[f] for f in (np.maximum, np.minimum, np.fmax, np.fmin)]
 
 
 def _spread(node: Node, gradient: FloatArray) -> FloatArray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +10,20 @@ from fastcheck.verdict.diagnosis.evidence import TensorFacts, Tensors
 from fastcheck.verdict.diagnosis.hypothesis import Fit, Hypothesis, fit
 
 _TIED = 0.3
+_A_MISTAKE = 0.5
+"""One mistake that explains two tensors is likelier than two, even where these are simpler."""
 _A_TENSOR = 0.05
 _SPARE = 2
+_DIGITS = 5
+"""So many digits must agree in all: fewer do so by chance, as many hypotheses are tried."""
 _DESCRIPTIVE = ("one-element", "one-row")
+_SAID = {
+    **dict.fromkeys(("missing-l2", "missing-l1", "zero"), ("missing-path",)),
+    "extra-l2": ("path-twice",),
+    "sign": ("constant-left-out", "activation-derivative"),
+    **dict.fromkeys(("scale", "missing-mean"), ("constant-left-out", "missing-path", "path-twice")),
+}
+"""Causes that say no more than another one that fits does, and less clearly."""
 
 Tried = list[tuple[TensorFacts, Hypothesis, Fit]]
 
@@ -53,20 +63,22 @@ class Group:
         """Whether it says where the gradient is wrong, but not why."""
         return self.cause in _DESCRIPTIVE
 
+    @property
+    def telling(self) -> bool:
+        """Whether it says more than where the gradient is wrong, and takes one mistake for it."""
+        factor = self.first.figures.get("factor")
+        if self.descriptive:
+            return factor is not None
+        return self.first.plain or factor is None or factor.value == 1
+
 
 def try_all(tensors: Tensors, hypotheses: Mapping[str, list[Hypothesis]]) -> Tried:
-    """Hold hypotheses against their tensors; none that is less simple than one that fits."""
-    tried: Tried = []
-    for facts in tensors:
-        simplest = math.inf
-        for hypothesis in hypotheses.get(facts.name, []):
-            if hypothesis.complexity > simplest + _TIED and hypothesis.cause not in _DESCRIPTIVE:
-                continue
-            result = fit(facts, hypothesis)
-            tried.append((facts, hypothesis, result))
-            if result.exact and not hypothesis.free:
-                simplest = min(simplest, hypothesis.complexity)
-    return tried
+    """Hold hypotheses against their tensors."""
+    return [
+        (facts, hypothesis, fit(facts, hypothesis))
+        for facts in tensors
+        for hypothesis in hypotheses.get(facts.name, [])
+    ]
 
 
 def groups_of(tried: Tried) -> list[Group]:
@@ -74,24 +86,39 @@ def groups_of(tried: Tried) -> list[Group]:
 
     Numbers that were fitted need elements to spare, or they would explain anything.
     """
-    by_key: dict[Any, Tried] = {}
-    for facts, hypothesis, result in tried:
-        if result.exact:
-            by_key.setdefault(hypothesis.key, []).append((facts, hypothesis, result))
     groups = []
-    for members in by_key.values():
-        once = {facts.name: (facts, hypothesis, result) for facts, hypothesis, result in members}
-        known = sum(result.telling for _, _, result in once.values())
-        free = max(hypothesis.free for _, hypothesis, _ in once.values())
-        if known >= (free + _SPARE if free else 1):
-            groups.append(Group(tuple((facts, hyp) for facts, hyp, _ in once.values())))
+    for members in _by_key([one for one in tried if one[2].exact]):
+        known = sum(result.telling for _, _, result in members)
+        free = max(hypothesis.free for _, hypothesis, _ in members)
+        digits = sum(result.digits[0] for _, _, result in members)
+        used = free * max(result.digits[1] for _, _, result in members)
+        if known >= (free + _SPARE if free else 1) and digits - used >= _DIGITS:
+            groups.append(_group(members))
     return groups
 
 
-def cover(groups: list[Group]) -> list[Group]:
+def possible_groups(tried: Tried) -> list[Group]:
+    """Return the mistakes that no figure contradicts, though none may prove them."""
+    possible = [one for one in tried if one[2].possible]
+    return [_group(members) for members in _by_key(possible)]
+
+
+def _by_key(tried: Tried) -> list[Tried]:
+    by_key: dict[Any, dict[str, tuple[TensorFacts, Hypothesis, Fit]]] = {}
+    for facts, hypothesis, result in tried:
+        by_key.setdefault(hypothesis.key, {})[facts.name] = (facts, hypothesis, result)
+    return [list(members.values()) for members in by_key.values()]
+
+
+def _group(members: Tried) -> Group:
+    return Group(tuple((facts, hypothesis) for facts, hypothesis, _ in members))
+
+
+def cover(groups: list[Group], possible: list[Group]) -> list[Group]:
     """Return mistakes that together explain all that any explains, the widest and simplest first.
 
-    Of two that explain the same, the simpler; where neither is much simpler, both are named.
+    Of two that explain the same, the simpler comes first, and the other is named beside it; so is
+    what explains it no less simply, and is only not proven.
     """
     chosen: list[Group] = []
     covered: set[TensorFacts] = set()
@@ -99,23 +126,39 @@ def cover(groups: list[Group]) -> list[Group]:
         best, best_cost = None, float("inf")
         for group in groups:
             new = [facts for facts in group.facts if facts not in covered]
-            if new and (cost := group.complexity / len(new) + _A_TENSOR) < best_cost:
+            if new and (cost := _cost(group, len(new))) < best_cost:
                 best, best_cost = group, cost
         if best is None:
             return chosen
         new_facts = [facts for facts in best.facts if facts not in covered]
         rivals = [
             group
-            for group in groups
-            if group is not best
-            and group.cause != best.cause
-            and not group.descriptive
-            and set(new_facts) <= set(group.facts)
-            and group.complexity <= best.complexity + _TIED
+            for group in (*groups, *(other for other in possible if _may_be(other, best)))
+            if _is_rival(group, best) and set(new_facts) <= set(group.facts)
         ]
         members = tuple((facts, hyp) for facts, hyp in best.members if facts not in covered)
         chosen.append(Group(members, _one_of_each(rivals)))
         covered.update(new_facts)
+
+
+def _is_rival(group: Group, best: Group) -> bool:
+    said = (best.cause, *_SAID.get(best.cause, ()))
+    return group.telling and group.cause not in said
+
+
+def _may_be(group: Group, best: Group) -> bool:
+    """Whether what is not proven is to be named beside a mistake, which it may be as well."""
+    fitted = any(hypothesis.free for _, hypothesis in group.members)
+    return tied(best, group) and (best.descriptive or not fitted)
+
+
+def _cost(group: Group, explained: int) -> float:
+    return (_A_MISTAKE + group.complexity) / explained + _A_TENSOR
+
+
+def tied(best: Group, other: Group) -> bool:
+    """Whether neither of two mistakes is much simpler than the other."""
+    return other.complexity <= best.complexity + _TIED
 
 
 def _one_of_each(rivals: list[Group]) -> tuple[Group, ...]:

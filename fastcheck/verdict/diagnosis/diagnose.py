@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fastcheck.report.data import Diagnosis, Finding
-from fastcheck.verdict.diagnosis.cover import Group, Tried, cover, groups_of, nearest_miss, try_all
+from fastcheck.verdict.diagnosis.cover import (
+    Group,
+    Tried,
+    cover,
+    groups_of,
+    nearest_miss,
+    possible_groups,
+    try_all,
+)
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts, Tensors, in_report
 from fastcheck.verdict.diagnosis.families.few import few
 from fastcheck.verdict.diagnosis.families.forward_pass import forward_pass
@@ -16,11 +26,11 @@ from fastcheck.verdict.diagnosis.families.samples import samples
 from fastcheck.verdict.diagnosis.families.scale import scales
 from fastcheck.verdict.diagnosis.naming import subject_is
 from fastcheck.verdict.diagnosis.parts import take_apart
-from fastcheck.verdict.diagnosis.sentences import exact_finding, partly_finding
+from fastcheck.verdict.diagnosis.sentences import doubtful_finding, exact_finding, partly_finding
 from fastcheck.verdict.diagnosis.where_sentences import where_finding
 
-_STAGES = ((scales, other_arrays), (penalties, layouts, samples, few), (forward_pass,))
-"""Families from the quick to the costly; each stage is asked of what those before left open."""
+_FAMILIES = (scales, other_arrays, penalties, layouts, samples, few, forward_pass)
+"""Families, from the quick to the costly."""
 
 _MOSTLY = 0.1
 _MOST_DESCRIPTIVE = 2
@@ -44,13 +54,14 @@ def _diagnosis(evidence: Evidence) -> Diagnosis | None:
     if not evidence.failing:
         return None
     tried: Tried = []
-    groups: list[Group] = []
-    for families in _STAGES:
-        rest = _without_reason(evidence, groups)
-        for family in families:
-            tried += try_all(rest, family(evidence, rest))
-        groups = groups_of(tried)
-    chosen = _trusted(cover(groups), evidence)
+    # All are asked, also of what one explains: what fits as well must be said beside it.
+    for family in _FAMILIES:
+        tried += try_all(evidence.failing, family(evidence, evidence.failing))
+    rest = _without_reason(evidence, groups_of(tried))
+    if rest and len(rest) < len(evidence.failing):
+        # Two mistakes: what one does not explain may come from one place of the backward pass.
+        tried += try_all(rest, forward_pass(evidence, rest))
+    chosen = _trusted(cover(groups_of(tried), possible_groups(tried)), evidence)
     explained = {facts for group in chosen for facts in group.facts}
     rest = tuple(facts for facts in evidence.failing if facts not in explained)
     findings = []
@@ -64,12 +75,32 @@ def _diagnosis(evidence: Evidence) -> Diagnosis | None:
             chosen = [group for group in chosen if group not in alike]
             whole = Group((*(m for group in alike for m in group.members), *near.members))
             findings.append((_depth(whole.facts), partly_finding(whole, left, evidence)))
-    findings += [(_depth(group.facts), exact_finding(group, evidence)) for group in chosen]
+    doubtful = _doubtful(rest, evidence)
+    for group in chosen:
+        depth = _depth(group.facts)
+        said = exact_finding if depth < doubtful else doubtful_finding
+        findings.append((depth, said(group, evidence)))
     return Diagnosis(tuple(f for _, f in sorted(findings, key=lambda found: found[0])))
 
 
 def _depth(tensors: tuple[TensorFacts, ...]) -> int:
     return min(facts.depth for facts in tensors)
+
+
+def _without_reason(evidence: Evidence, groups: list[Group]) -> Tensors:
+    """Return the failing tensors for which nothing yet says why."""
+    known = {facts for group in groups if not group.descriptive for facts in group.facts}
+    return tuple(facts for facts in evidence.failing if facts not in known)
+
+
+def _doubtful(rest: Tensors, evidence: Evidence) -> float:
+    """Return the depth from which on mistakes may be no more than what follows from another.
+
+    Where something is wrong that nothing explains, so may be what flows back from there: a bias
+    that is right shows that it is not.
+    """
+    cleared = {facts.depth for facts in evidence.right if facts.is_bias}
+    return min((facts.depth for facts in rest if facts.depth not in cleared), default=math.inf)
 
 
 def _trusted(chosen: list[Group], evidence: Evidence) -> list[Group]:
@@ -82,12 +113,6 @@ def _trusted(chosen: list[Group], evidence: Evidence) -> list[Group]:
     if len(explained) == len(evidence.failing) and len(descriptive) <= _MOST_DESCRIPTIVE:
         return chosen
     return [group for group in chosen if not group.descriptive]
-
-
-def _without_reason(evidence: Evidence, groups: list[Group]) -> Tensors:
-    """Return the failing tensors for which nothing yet says why."""
-    known = {facts for group in groups if not group.descriptive for facts in group.facts}
-    return tuple(facts for facts in evidence.failing if facts not in known)
 
 
 def _nearly(rest: Tensors, tried: Tried) -> tuple[Group | None, float]:

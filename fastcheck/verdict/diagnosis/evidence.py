@@ -36,8 +36,8 @@ class TensorFacts:
         Flat C-order indices.
     size : int
         How many elements there are, checked or not.
-    failed : bool
-        Whether its verdict is FAIL.
+    failed, passed : bool
+        Whether its verdict is FAIL; whether it is PASS. It may be neither.
     reacts, hidden : bool
         Whether the loss changed with it; whether it does so under large steps only.
     floor : float
@@ -64,6 +64,7 @@ class TensorFacts:
     depth: int
     tolerance: Tolerance
     owner: str = ""
+    passed: bool = True
 
     @cached_property
     def usable(self) -> BoolArray:
@@ -199,9 +200,22 @@ class Evidence:
 
     @cached_property
     def right(self) -> tuple[TensorFacts, ...]:
-        """The tensors with a gradient that do not fail."""
+        """The tensors with a gradient that is right."""
         failing = set(self.failing)
-        return tuple(f for f in self.tensors if f not in failing and f.alive)
+        return tuple(f for f in self.tensors if f not in failing and f.alive and f.passed)
+
+    def uses(self, facts: TensorFacts) -> bool | None:
+        """Whether the traced loss is computed from a tensor; None where there is no trace."""
+        if self.graph is None or self.graph.output is None:
+            return None
+        return facts.name in self.graph.output.tensors
+
+    @property
+    def may_be_two(self) -> bool:
+        """Whether there are, or may be, two samples: then a factor 2 may be their number."""
+        if self.batch_size is not None:
+            return self.batch_size == 2
+        return 2 in self.data_lengths
 
     @cached_property
     def data_lengths(self) -> frozenset[int]:

@@ -9,6 +9,10 @@ from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts
 from fastcheck.verdict.diagnosis.factors import Factor
 from fastcheck.verdict.diagnosis.naming import subject_is
 
+_COMMON = 4
+"""So few samples are no more telling than a factor of as much."""
+_FACTOR = " Or it is a plain factor of {}."
+
 
 def factor_evidence(group: Group, factor: Factor) -> str:
     """Say by what the gradient is too large, and how sure that is."""
@@ -41,7 +45,7 @@ def factor_explanation(group: Group, factor: Factor, evidence: Evidence, biases:
     if label == "-1":
         return _sign(everywhere)
     if label in ("2", "1/2"):
-        return _two(label, everywhere, evidence)
+        return f"{_two(label, everywhere, evidence)}{_two_samples(label, biases, evidence)}"
     if label in ("-2", "-1/2"):
         return f"The sign is wrong, and {_lower(_two(label[1:], False, evidence))}"
     if factor.count:
@@ -84,6 +88,32 @@ def _two(label: str, everywhere: bool, evidence: Evidence) -> str:
     )
 
 
+def _two_samples(label: str, biases: bool, evidence: Evidence) -> str:
+    """Say that 2 may be the number of samples."""
+    if not evidence.may_be_two or (label == "1/2" and not biases):
+        return ""
+    if label == "2":
+        return " Or, as likely: the sum over the 2 samples stands where the loss takes their mean."
+    return " Or, as likely: the mean over the 2 samples stands where their sum belongs."
+
+
+def also(group: Group, evidence: Evidence) -> tuple[str, ...]:
+    """Return other causes that a factor may have, all of which the sentences name."""
+    factor = group.first.figures.get("factor")
+    if not (group.first.plain and isinstance(factor, Factor)):
+        return ()
+    if factor.label == "2" and evidence.may_be_two:
+        return ("missing-mean",)
+    if factor.label == "1/2" and evidence.may_be_two and only_biases(group, evidence):
+        return ("missing-bias-sum",)
+    return ("scale",) if _is_common(factor) else ()
+
+
+def _is_common(factor: Factor) -> bool:
+    """Whether a number of samples may as well be another number."""
+    return factor.label in ("N", "1/N") or (factor.label == "M" and factor.count <= _COMMON)
+
+
 def _samples(factor: Factor, biases: bool, evidence: Evidence) -> str:
     count, label = factor.count, factor.label.lstrip("-")
     sign = "The sign is wrong, and t" if factor.value < 0 else "T"
@@ -92,7 +122,7 @@ def _samples(factor: Factor, biases: bool, evidence: Evidence) -> str:
     if label == "M":
         return (
             f"{sign}he sum over the {count} samples stands where the loss takes their mean: divide "
-            f"by M = {count}."
+            f"by M = {count}." + (_FACTOR.format(count) if _is_common(factor) else "")
         )
     if label == "1/M" and biases:
         return (
@@ -118,7 +148,7 @@ def _unnamed(count: int, label: str, biases: bool, evidence: Evidence) -> str:
         if known:
             return (
                 f"he data have an axis of length {count}: the sum over it stands where the loss "
-                f"takes the mean; divide by {count}."
+                f"takes the mean; divide by {count}.{_FACTOR.format(count)}"
             )
         return (
             f"his would be a mean over {count} samples taken as a sum, if there are as many; else "

@@ -12,6 +12,7 @@ from fastcheck.params import ParamTree
 from fastcheck.report.data import Verdict
 from fastcheck.trace.graph import Graph
 from fastcheck.verdict.bars import largest
+from fastcheck.verdict.diagnosis.complex_parts import by_parts
 from fastcheck.verdict.diagnosis.depths import depths_by_order, depths_in
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts
 from fastcheck.verdict.judgement import Judgement
@@ -47,7 +48,7 @@ def gather(
         graph = None
     depths = depths_by_order(tree.names) if graph is None else depths_in(graph)
     unit = _unit(checked)
-    return Evidence(
+    evidence = Evidence(
         tensors=tuple(_facts(tree, j, depths[j.name], unit) for j in checked),
         batch_size=batch_size,
         previous=None
@@ -63,6 +64,8 @@ def gather(
         certain_depths=graph is not None,
         unit=unit,
     )
+    complex_ones = frozenset(tensor.name for tensor in tree if tensor.is_complex)
+    return by_parts(evidence, complex_ones) if complex_ones else evidence
 
 
 def _unit(judgements: Sequence[Judgement]) -> float:
@@ -91,6 +94,7 @@ def _facts(tree: ParamTree, judgement: Judgement, depth: int, unit: float) -> Te
         indices=j.indices,
         size=tensor.size,
         failed=j.verdict is Verdict.FAIL,
+        passed=j.verdict is Verdict.PASS,
         reacts=j.reacts,
         hidden=j.hidden,
         floor=j.floor / unit,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
 from fastcheck.verdict.diagnosis.evidence import ALL, Places, TensorFacts
 
 _SHARP = 0.1
@@ -18,6 +18,7 @@ _CLOSE = 0.01
 _TELLING = 10.0
 _EQUAL = 1e-9
 _ROUNDINGS = 64
+_MOST_DIGITS = 16.0
 
 Predict = Callable[[Places], tuple[FloatArray, FloatArray]]
 """From positions to the predicted gradient there, and how far that may be off."""
@@ -47,6 +48,10 @@ class Hypothesis:
         Whether the prediction is an array of the user's own: g must equal it but for rounding.
     hint : bool
         Whether it is too vague to be asserted, however well it fits.
+    worth : float
+        The digits that one element can tell at most: a sign is no more than a bit.
+    plain : bool
+        Whether its constant factor, if it has one, is the whole of the mistake.
     """
 
     cause: str
@@ -58,6 +63,8 @@ class Hypothesis:
     support: IndexArray | None = None
     given: bool = False
     hint: bool = False
+    plain: bool = False
+    worth: float = _MOST_DIGITS
 
 
 @dataclass(frozen=True)
@@ -74,11 +81,18 @@ class Fit:
         out.
     telling : int
         How many elements are known to a digit or better.
+    digits : tuple of float
+        All digits that elements are known to, together, and those of the best known one: what a
+        fitted number may use up.
+    possible : bool
+        Every element lies within what error bars and tolerance allow, however wide these are.
     """
 
     exact: bool
     residual: float
     telling: int
+    digits: tuple[float, float] = (0.0, 0.0)
+    possible: bool = False
 
 
 def fit(facts: TensorFacts, hypothesis: Hypothesis) -> Fit:
@@ -100,20 +114,45 @@ def _fit_at(facts: TensorFacts, hypothesis: Hypothesis, places: Places) -> Fit:
             equal = max(_EQUAL, _ROUNDINGS * facts.tolerance.unit)
             room = np.full(g.shape, equal * float(np.max(np.abs(predicted), initial=0.0)))
         left, effect = np.abs(g - predicted), np.abs(g - n)
+    meant = _support(facts, hypothesis)[places]
     if not facts.finite:
         usable = facts.usable[places]
         g, room, left, effect = g[usable], room[usable], left[usable], effect[usable]
+        meant = meant[usable]
     total = float(np.linalg.norm(effect))
     whole = min(total, float(np.linalg.norm(g)))
     residual = float(np.linalg.norm(left)) / whole if whole > 0 else float("inf")
-    telling = int(np.count_nonzero(np.abs(g) > _TELLING * room))
+    # A zero where there should be none tells as much as a number.
+    known = np.maximum(np.abs(g), effect)
+    telling = int(np.count_nonzero(known > _TELLING * room))
     inside = bool(np.all(left <= room))
     if sampled or not inside:
         return Fit(inside, residual, telling)
+    # What is left may be far less than what might be.
+    closest = np.minimum(room, float(np.linalg.norm(left)))
+    telling = int(np.count_nonzero(known > _TELLING * closest))
+    digits = _digits(known, closest, hypothesis.worth)
     if hypothesis.support is not None:
-        room, effect = room[hypothesis.support], effect[hypothesis.support]
+        # The rest is not right if more may be wrong there.
+        if float(np.linalg.norm(effect[~meant])) > float(np.linalg.norm(effect[meant])):
+            return Fit(False, residual, telling)
+        room, effect = room[meant], effect[meant]
         total = float(np.linalg.norm(effect))
-    if not np.any(predicted):  # a zero has no digits, but it takes no fitting either
-        telling = int(np.count_nonzero(effect > _TELLING * room))
     sharp = float(np.linalg.norm(room)) <= _SHARP * total or residual <= _CLOSE
-    return Fit(sharp and total > 0 and not hypothesis.hint, residual, telling)
+    exact = sharp and total > 0 and not hypothesis.hint
+    return Fit(exact, residual, telling, digits, total > 0 and not hypothesis.hint)
+
+
+def _support(facts: TensorFacts, hypothesis: Hypothesis) -> BoolArray:
+    if hypothesis.support is None:
+        return np.broadcast_to(np.True_, len(facts.indices))
+    meant = np.zeros(len(facts.indices), dtype=bool)
+    meant[hypothesis.support] = True
+    return meant
+
+
+def _digits(known: FloatArray, apart: FloatArray, worth: float) -> tuple[float, float]:
+    """Return all digits that values are known to, and those of the best known."""
+    with np.errstate(all="ignore"):
+        each = np.clip(np.log10(np.where(known > 0, known / apart, 1.0)), 0.0, worth)
+    return float(np.sum(each)), float(np.max(each, initial=0.0))

@@ -103,7 +103,8 @@ def _part(facts: TensorFacts, node: Node, places: IndexArray) -> TensorFacts:
     # Where no element stands out, the whole is what is wrong, and so is each of its parts.
     local = bool(facts.wrong.any() or not facts.finite)
     wrong = bool(part.wrong.any() or not np.isfinite(part.analytic).all()) if local else part.alive
-    return replace(part, failed=facts.failed and wrong)
+    failed = facts.failed and wrong
+    return replace(part, failed=failed, passed=facts.passed or (facts.failed and not wrong))
 
 
 def _with_parts(graph: Graph, cuts: dict[str, Cuts]) -> Graph:

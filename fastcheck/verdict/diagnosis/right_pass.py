@@ -6,6 +6,7 @@ there becomes on its way to the parameters. That is added to the numerical gradi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,9 +15,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.trace.graph import Graph, Node
-from fastcheck.trace.primitives import CAST, RESHAPE, TRANSPOSE
-from fastcheck.verdict.diagnosis.backward import operand_gradients, pull_back
-from fastcheck.verdict.diagnosis.depths import is_parameter_itself
+from fastcheck.verdict.diagnosis.backward import pull_back
 from fastcheck.verdict.diagnosis.evidence import ALL, Evidence, Places, TensorFacts
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, Predict, fit
 
@@ -25,11 +24,42 @@ Found = dict[str, list[Hypothesis]]
 
 @dataclass(frozen=True, eq=False)
 class RightPass:
-    """The gradients of every node of the trace."""
+    """The gradients of every node of the trace.
+
+    Attributes
+    ----------
+    evidence : Evidence
+    graph : Graph
+    unexplained : tuple of TensorFacts
+        The tensors to be explained.
+    one_sided : bool
+        Whether it takes one side at corners, as backward passes do, where n is between the two.
+    """
 
     evidence: Evidence
     graph: Graph
     unexplained: tuple[TensorFacts, ...]
+    one_sided: bool = False
+
+    def base(self, facts: TensorFacts) -> FloatArray:
+        """Return the right gradient: n, or this pass's own where the slope at corners matters."""
+        if not self.one_sided:
+            return facts.numeric
+        return self.own(facts)
+
+    def own(self, facts: TensorFacts) -> FloatArray:
+        """Return this pass's gradient of a tensor where it was checked."""
+        gradient = self.gradients[self.graph.parameters[facts.name]]
+        return np.asarray(gradient.reshape(-1)[facts.indices])
+
+    def changed(self, facts: TensorFacts, change: FloatArray) -> Predict:
+        """Return the right gradient and a change to it."""
+        base = self.base(facts)
+
+        def predict(places: Places) -> tuple[FloatArray, FloatArray]:
+            return base[places] + change[places], 2 * facts.bars[places]
+
+        return predict
 
     @cached_property
     def gradients(self) -> dict[Node, FloatArray]:
@@ -66,20 +96,6 @@ class RightPass:
         """Tensors that go into the forward pass in more than one place."""
         nodes = self.graph.parameters
         return frozenset(name for name, node in nodes.items() if len(self.users.get(node, [])) > 1)
-
-    def is_trusted(self) -> bool:
-        """Whether this backward pass gives the numerical gradient of what is to be explained."""
-        for facts in self.unexplained:
-            node = self.graph.parameters.get(facts.name)
-            if node not in self.gradients:
-                return False
-            own = self.gradients[node].reshape(-1)[facts.indices]
-            usable = facts.usable
-            with np.errstate(invalid="ignore"):
-                apart = np.abs(own - facts.numeric) > facts.allowed(slice(None), own, facts.bars)
-            if np.any(apart & usable):
-                return False
-        return True
 
     def could_spoil(self, node: Node) -> bool:
         """Whether a mistake at this node reaches all that is unexplained."""
@@ -130,7 +146,7 @@ class RightPass:
                     continue
                 if facts.name not in changes:
                     return
-                predict = changed(facts, changes[facts.name])
+                predict = self.changed(facts, changes[facts.name])
                 hypothesis = Hypothesis(cause, key, complexity, predict, figures=figures)
                 if not fit(facts, hypothesis).exact:
                     return
@@ -139,16 +155,28 @@ class RightPass:
             found[name].append(hypothesis)
 
 
+def are_trusted(passes: Sequence[RightPass]) -> bool:
+    """Whether these backward passes give the numerical gradient of what is to be explained.
+
+    At a corner it may be that of either side, or lie between the two.
+    """
+    for facts in passes[0].unexplained:
+        node = passes[0].graph.parameters.get(facts.name)
+        if any(node not in passed.gradients for passed in passes):
+            return False
+        own = np.stack([passed.own(facts) for passed in passes])
+        low, high = own.min(axis=0), own.max(axis=0)
+        room = facts.allowed(ALL, np.maximum(np.abs(low), np.abs(high)), facts.bars)
+        with np.errstate(invalid="ignore"):
+            apart = (facts.numeric < low - room) | (facts.numeric > high + room)
+        if np.any(apart & facts.usable):
+            return False
+    return True
+
+
 def _is_nothing(facts: TensorFacts, change: FloatArray) -> bool:
     """Whether a change is too small for a verdict to see."""
     return not np.any(np.abs(change) > facts.allowed(ALL, facts.numeric, facts.bars))
-
-
-def changed(facts: TensorFacts, change: FloatArray) -> Predict:
-    def predict(places: Places) -> tuple[FloatArray, FloatArray]:
-        return facts.numeric[places] + change[places], 2 * facts.bars[places]
-
-    return predict
 
 
 def given(facts: TensorFacts, values: FloatArray) -> Predict:
@@ -156,42 +184,3 @@ def given(facts: TensorFacts, values: FloatArray) -> Predict:
         return values[places], 2 * facts.bars[places]
 
     return predict
-
-
-@dataclass(frozen=True)
-class Use:
-    """Where a tensor enters the forward pass, if it does so once: weights in a product, say."""
-
-    node: Node
-    place: int
-    chain: tuple[Node, ...]
-
-    def back(self, gradient: FloatArray) -> FloatArray:
-        """Return the gradient of the tensor from that of the operand it became."""
-        for node in self.chain:
-            (part,) = operand_gradients(node, gradient)
-            assert part is not None
-            gradient = part
-        return gradient
-
-
-def use_of(passed: RightPass, name: str) -> Use | None:
-    """Return where a tensor goes in, if in one place only; penalties on it do not count."""
-    node = passed.graph.parameters[name]
-    chain: tuple[Node, ...] = ()
-    while True:
-        users = [user for user in passed.users.get(node, []) if _is_layer(*user)]
-        if len(users) != 1:
-            return None
-        user, place = users[0]
-        if user.primitive not in (RESHAPE, TRANSPOSE, CAST):
-            return Use(user, place, chain)
-        node, chain = user, (user, *chain)
-
-
-def _is_layer(user: Node, place: int) -> bool:
-    """Whether an operation takes a tensor together with something else, or turns it only."""
-    if user.primitive in (RESHAPE, TRANSPOSE, CAST):
-        return True
-    others = [operand for i, operand in enumerate(user.operands) if i != place]
-    return any(operand.ndim > 0 and not is_parameter_itself(operand) for operand in others)

@@ -3,29 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fastcheck.report.data import Finding
-from fastcheck.verdict.diagnosis.cover import Group
+from fastcheck.verdict.diagnosis.cover import Group, tied
 from fastcheck.verdict.diagnosis.evidence import Evidence, in_report
-from fastcheck.verdict.diagnosis.factor_sentences import only_biases
+from fastcheck.verdict.diagnosis.factor_sentences import also, only_biases
 from fastcheck.verdict.diagnosis.factors import Factor
 from fastcheck.verdict.diagnosis.naming import Words, gradient_of
 from fastcheck.verdict.diagnosis.words import amounts, few, passes, whereabouts
+
+_ROUNDED = 1e-6
 
 
 def exact_finding(group: Group, evidence: Evidence) -> Finding:
     """Return the finding of a mistake that fits exactly."""
     seen, why = words(group, evidence)
+    own = _cause(group, evidence)
     for other in group.alternatives:
-        why = f"{why} Or, as likely: {' '.join(words(other, evidence))}"
+        if _cause(other, evidence) == own:
+            continue
+        likely = "as likely" if tied(group, other) else "less simply"
+        why = f"{why} Or, {likely}: {' '.join(words(other, evidence))}"
     return Finding(
-        cause=_cause(group, evidence),
+        cause=own,
         certainty="exact",
         tensors=in_report(group.facts),
         evidence=seen,
         explanation=why,
-        alternatives=tuple(_cause(other, evidence) for other in group.alternatives),
+        alternatives=_others(group, evidence),
     )
+
+
+def doubtful_finding(group: Group, evidence: Evidence) -> Finding:
+    """Return the hint that a mistake fits that may only follow from what nothing explains."""
+    found = exact_finding(group, evidence)
+    doubt = "It may as well follow from what is wrong nearer to the loss, which nothing explains."
+    return replace(found, certainty="partly", explanation=f"{found.explanation} {doubt}")
 
 
 def partly_finding(group: Group, left: float, evidence: Evidence) -> Finding:
@@ -44,8 +58,22 @@ def partly_finding(group: Group, left: float, evidence: Evidence) -> Finding:
     )
 
 
+def _others(group: Group, evidence: Evidence) -> tuple[str, ...]:
+    """Return the causes that fit as well, each once."""
+    own = _cause(group, evidence)
+    others = [*also(group, evidence), *(_cause(other, evidence) for other in group.alternatives)]
+    if own == "unused" and not group.first.figures["traced"]:
+        others.append("missing-mask")
+    return tuple(cause for cause in dict.fromkeys(others) if cause != own)
+
+
 def _cause(group: Group, evidence: Evidence) -> str:
     factor = group.first.figures.get("factor")
+    if group.cause == "constant-left-out":
+        slope, count = group.first.figures["slope"], evidence.batch_size
+        lengths = evidence.data_lengths if count is None else {count}
+        is_count = any(abs(slope * length - 1) < _ROUNDED for length in lengths)
+        return "missing-mean" if is_count else "scale"
     if group.cause == "scale" and isinstance(factor, Factor) and factor.label in ("1/M", "1/N"):
         return "missing-bias-sum" if only_biases(group, evidence) else "scale"
     if group.cause == "missing-mean" and isinstance(factor, Factor) and factor.label == "N":
@@ -79,6 +107,7 @@ _WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
     "one-element": few.elements,
     "one-row": few.lines,
     "missing-mask": passes.derivative,
+    "constant-left-out": passes.derivative,
     "activation-derivative": passes.derivative,
     "missing-path": passes.path,
     "path-twice": passes.path,

@@ -16,6 +16,10 @@ from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
 _MOST_NODES = 8
 _MOST_FUNCTIONS = 4
 _MOST_EDGES = 24
+_PRODUCTS = ("multiply", "divide")
+_LINEAR = {*_PRODUCTS, "add", "subtract", "negative", "positive", "cast"}
+_COMPLEXITY = {"constant-left-out": 1.2}
+"""It takes less to say that all of a gradient is too large."""
 
 
 def activations(passed: RightPass, found: Found) -> None:
@@ -28,13 +32,15 @@ def activations(passed: RightPass, found: Found) -> None:
                 continue
             for wrong, text in _wrong_slopes(made):
                 figures = {"operation": made.name, "source": str(made.source), "taken": text}
+                cause = _cause(made, text)
+                slope = float(made.slope.flat[0])
                 passed.add_changed(
                     found,
                     start,
                     flow * (wrong - made.slope),
-                    _cause(made, text),
-                    1.0 if not text else 1.1,
-                    {**figures, "after": passed.nearest},
+                    cause,
+                    _COMPLEXITY.get(cause, 1.0) if not text else 1.1,
+                    {**figures, "slope": slope, "after": passed.nearest},
                 )
 
 
@@ -42,8 +48,18 @@ def _cause(made: Function, taken: str) -> str:
     if taken:
         return "activation-derivative"
     slope = made.slope
-    is_mask = len(np.unique(slope)) <= 2 and bool(np.any(slope == 0))
+    if {node.primitive.name for node in made.operations} <= _LINEAR:
+        # A mask that lets all through still divides by the share that it keeps.
+        return "missing-mask" if _has_array(made) else "constant-left-out"
+    is_mask = len(np.unique(slope)) <= 2 and bool(np.any((slope == 0) | (slope == 1)))
     return "missing-mask" if is_mask else "activation-derivative"
+
+
+def _has_array(made: Function) -> bool:
+    """Whether a function multiplies by an array of the data, and not by one number."""
+    products = [node for node in made.operations if node.primitive.name in _PRODUCTS]
+    operands = [operand for node in products for operand in node.operands]
+    return any(operand.constant and operand.ndim > 0 for operand in operands)
 
 
 def _wrong_slopes(made: Function) -> Iterator[tuple[FloatArray, str]]:
@@ -72,7 +88,6 @@ def _guesses(
     yield x * (1 - x), "z·(1 − z) of its input z"
     yield 1 - x**2, "1 − z² of its input z"
     yield np.asarray(x > 0, dtype=np.float64), "z > 0 of its input z"
-    yield np.asarray(x < 0, dtype=np.float64), "z < 0 of its input z"
     yield x, "its input z itself"
     yield -slope, "the right one with the wrong sign"
 

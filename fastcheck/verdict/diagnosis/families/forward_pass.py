@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-from fastcheck.verdict.diagnosis.backward import NoRuleError
+from contextlib import suppress
+
+from fastcheck.trace.graph import Graph
+from fastcheck.verdict.diagnosis.backward import at_corners, has_corners
 from fastcheck.verdict.diagnosis.evidence import Evidence, Tensors
 from fastcheck.verdict.diagnosis.families.activations import activations, paths
-from fastcheck.verdict.diagnosis.families.batch import dropped_samples, single_samples
+from fastcheck.verdict.diagnosis.families.batch import of_samples
 from fastcheck.verdict.diagnosis.families.inputs import inputs
-from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
+from fastcheck.verdict.diagnosis.right_pass import Found, RightPass, are_trusted
+
+_SIDES = (0.5, 0.0, 1.0)
+"""Slopes of ``maximum(0, z)`` at z = 0: between the sides, and those of either."""
 
 
 def forward_pass(evidence: Evidence, unexplained: Tensors) -> Found:
     """Return hypotheses on the tensors that nothing simpler explains; none without a trace."""
     found: Found = {facts.name: [] for facts in unexplained}
-    if evidence.graph is None or not unexplained:
+    graph = evidence.graph
+    if graph is None or not unexplained:
         return found
     try:
-        passed = RightPass(evidence, evidence.graph, unexplained)
-        if not passed.is_trusted():
+        sides = _SIDES if has_corners(graph.nodes) else _SIDES[:1]
+        passes = [_pass(evidence, graph, unexplained, share, len(sides) > 1) for share in sides]
+        if not are_trusted(passes):
             return found
-        for family in (activations, paths, inputs, single_samples, dropped_samples):
-            family(passed, found)
-    except NoRuleError:
-        return found
     except Exception:
         # A trace may hold anything; what is known without it must not be lost for it.
-        return {facts.name: [] for facts in unexplained}
+        return found
+    for share, passed in zip(sides, passes, strict=True):
+        for family in (activations, paths, inputs, of_samples):
+            with at_corners(share), suppress(Exception):  # nor what another family finds
+                family(passed, found)
     return found
+
+
+def _pass(
+    evidence: Evidence, graph: Graph, unexplained: Tensors, share: float, one_sided: bool
+) -> RightPass:
+    passed = RightPass(evidence, graph, unexplained, one_sided)
+    with at_corners(share):
+        _ = passed.gradients  # computed once, here
+    return passed

@@ -14,7 +14,8 @@ from fastcheck.verdict.diagnosis.backward import factor_gradient
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
 from fastcheck.verdict.diagnosis.functions import Function, functions_of
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, fit
-from fastcheck.verdict.diagnosis.right_pass import Found, RightPass, changed, use_of
+from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
+from fastcheck.verdict.diagnosis.uses import uses_of
 
 _MOST_FUNCTIONS = 4
 _MOST_INPUTS = 12
@@ -23,9 +24,10 @@ _MOST_INPUTS = 12
 def inputs(passed: RightPass, found: Found) -> None:
     """The gradient of weights was formed with another array than the layer's input."""
     for facts in passed.unexplained:
-        use = use_of(passed, facts.name)
-        if use is None or use.node.primitive is not CONTRACT:
+        uses = uses_of(passed, facts.name)
+        if len(uses) != 1 or uses[0].node.primitive is not CONTRACT:
             continue
+        (use,) = uses
         right = use.node.operands[1 - use.place]
         for array, figures in _in_its_place(passed, right):
             flow = passed.gradients[use.node]
@@ -33,7 +35,7 @@ def inputs(passed: RightPass, found: Found) -> None:
             change = use.back(error).reshape(-1)[facts.indices]
             cause = "overwritten-buffer" if figures["taken"] == "slope" else "wrong-input"
             key = (cause, facts.name, *sorted((k, str(v)) for k, v in figures.items()))
-            hypothesis = Hypothesis(cause, key, 1.2, changed(facts, change), figures=figures)
+            hypothesis = Hypothesis(cause, key, 1.2, passed.changed(facts, change), figures=figures)
             if fit(facts, hypothesis).exact:
                 found[facts.name].append(hypothesis)
 

@@ -12,6 +12,8 @@ from fastcheck.verdict.diagnosis.factors import Estimate, Factor, pooled, recogn
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis
 
 _NEAR = 1e-3
+_A_SIGN, _A_NUMBER = 0.3, 16.0
+"""Digits that an element tells: λ·sign(θ) fits whatever has these signs by chance."""
 _NONE = Factor(1.0, "1")
 
 
@@ -69,9 +71,10 @@ def _with_penalty(facts: TensorFacts, kind: str, strength: float, factor: Factor
     return Hypothesis(
         cause=f"missing-{kind}" if strength < 0 else f"extra-{kind}",
         key=(kind, factor.value, strength),
-        complexity=1.25 if factor is _NONE else 2.0,
+        complexity=0.9 if factor is _NONE else 2.0,
         predict=predict,
         free=1,
+        worth=_A_SIGN if kind == "l1" else _A_NUMBER,
         figures={"strength": strength, "factor": factor},
     )
 

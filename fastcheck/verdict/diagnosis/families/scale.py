@@ -25,7 +25,8 @@ def scales(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothesis]]:
     for facts in tensors:
         g, n = facts.sizes
         if n == 0 < g:
-            found[facts.name] = [_unused(facts)]
+            if not evidence.uses(facts) or facts.hidden:
+                found[facts.name] = [_unused(facts, evidence)]
         elif g == 0 < n:
             found[facts.name] = [_zero(facts)]
         elif g > 0:
@@ -38,7 +39,7 @@ def scales(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothesis]]:
         if factor is not None:
             sure = factor.named or _is_sure(facts, factor)
             near = factor if sure else roughly(factor, evidence.batch_size)
-            found[facts.name] = [replace(scaled(facts, near), hint=not sure)]
+            found[facts.name] = [replace(scaled(facts, near), hint=not sure and not near.named)]
     return found
 
 
@@ -56,6 +57,7 @@ def scaled(facts: TensorFacts, factor: Factor) -> Hypothesis:
         predict=predict,
         free=0 if factor.named else 1,
         figures={"factor": factor},
+        plain=True,
     )
 
 
@@ -83,11 +85,15 @@ def _zero(facts: TensorFacts) -> Hypothesis:
     return Hypothesis("zero", ("zero",), 0.25, predict)
 
 
-def _unused(facts: TensorFacts) -> Hypothesis:
-    """Return the hypothesis that the loss does not depend on the tensor, whatever g is."""
+def _unused(facts: TensorFacts, evidence: Evidence) -> Hypothesis:
+    """Return the hypothesis that the loss does not depend on the tensor, whatever g is.
+
+    Where a trace shows that it does, the derivative is zero only here: of dead units, say.
+    """
 
     def predict(places: Places) -> tuple[FloatArray, FloatArray]:
         return facts.analytic[places], facts.bars[places]
 
     cause = "perturbation-lost" if facts.hidden else "unused"
-    return Hypothesis(cause, (cause,), 0.25, predict)
+    figures = {"traced": evidence.graph is not None}
+    return Hypothesis(cause, (cause,), 0.25, predict, figures=figures)

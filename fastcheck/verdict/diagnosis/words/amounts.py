@@ -39,7 +39,13 @@ def unused(group: Group, evidence: Evidence) -> Words:
         f"The loss does not change at all with {listed(names)}, but the analytic gradient is not "
         "zero.",
         "The forward pass reads other arrays than those it is given (a copy, or attributes set "
-        "before), or does not use them.",
+        "before), or does not use them."
+        + (
+            ""
+            if group.first.figures["traced"]
+            else " Or, as likely: all that it goes into is dead here, and the mask for that is "
+            "missing in the backward pass."
+        ),
     )
 
 
