@@ -22,6 +22,7 @@ from fastcheck.verdict.silent import silent_elements
 from fastcheck.version import __version__
 
 _MOST_PLACES = 3
+_COARSE = ("float16", "float32", "complex64")
 
 Judged = list[tuple[Judgement, Assignment, float]]
 """Per tensor: the judgement, the engine and why that one, and the seconds it took."""
@@ -32,11 +33,17 @@ def check_notes(
 ) -> tuple[str, ...]:
     """Say what a reader should know about the whole check."""
     notes = []
-    coarse = sorted({tensor.dtype.name for tensor in tree if tensor.dtype.itemsize < 8})
+    coarse = sorted({tensor.dtype.name for tensor in tree if tensor.dtype.name in _COARSE})
     if coarse:
+        parts = " (complex128)" if "complex64" in coarse else ""
         notes.append(
             f"The parameters are {' and '.join(coarse)}; the numerical gradient was computed in "
-            "float64 from the same values."
+            f"float64{parts} from the same values."
+        )
+    if run.coarsest is not None:
+        notes.append(
+            f"`loss` computes in {run.coarsest.value.dtype.name} on the way "
+            f"({run.coarsest.source}), so that is how closely a gradient may be expected to agree."
         )
     low = [name for name, assigned in run.plan.assignments.items() if _in_float32(assigned.engine)]
     if low:
@@ -72,7 +79,7 @@ def _tensor_notes(
     tensor: Tensor, judgement: Judgement, engine: Engine, run: Run
 ) -> tuple[str, ...]:
     """Say what is no failure but worth knowing: dead inputs and units, and where kinks are."""
-    notes = _where_it_bends(engine.kinks_of(judgement.on_kinks))
+    notes = _on_kinks(judgement.kinked, engine.kinks_of(judgement.on_kinks))
     if not engine.exact or judgement.checked < tensor.size or judgement.verdict is Verdict.FAIL:
         return notes
     zero = np.zeros(tensor.size, dtype=bool)
@@ -82,15 +89,22 @@ def _tensor_notes(
     return (silent, *notes) if silent else notes
 
 
-def _where_it_bends(nodes: list[Node | None]) -> tuple[str, ...]:
-    """Say on which lines of the loss elements lie on a kink, the commonest first."""
+def _on_kinks(count: int, nodes: list[Node | None]) -> tuple[str, ...]:
+    """Say how many elements lie on a kink and, if known, on which lines, the commonest first."""
+    if not count:
+        return ()
+    elements = "element lies" if count == 1 else "elements lie"
+    said = (
+        f"{count:,} {elements} on a kink of the loss, where the derivative jumps; set apart from "
+        "the others"
+    )
     places = Counter(f"`{node.primitive.name}` ({node.source})" for node in nodes if node)
     if not places:
-        return ()
-    said = [f"{count:,} at {place}" for place, count in places.most_common(_MOST_PLACES)]
+        return (f"{said}.",)
+    at = [f"{number:,} at {place}" for place, number in places.most_common(_MOST_PLACES)]
     if len(places) > _MOST_PLACES:
-        said.append("others elsewhere")
-    return (f"on a kink of the loss: {', '.join(said)}.",)
+        at.append("others elsewhere")
+    return (f"{said}: {', '.join(at)}.",)
 
 
 def _in_float32(engine: Engine) -> bool:
@@ -162,7 +176,7 @@ def _tensor_report(
 ) -> TensorReport:
     return TensorReport(
         name=tensor.name,
-        shape=tensor.shape,
+        shape=tensor.user_shape,
         dtype=tensor.dtype.name,
         verdict=judgement.verdict,
         reason=judgement.reason,

@@ -113,7 +113,9 @@ def _diagnosis(report: Report, paint: Paint, width: int) -> list[str]:
 
 
 def _place(tensor: TensorReport, worst: Worst) -> str:
-    return f"{tensor.name} {worst_index(worst)}" if worst.index else tensor.name
+    if worst.index:
+        return f"{tensor.name} {worst_index(worst)}"
+    return f"{tensor.name}.{worst.part}" if worst.part else tensor.name
 
 
 def _numbers(worst: Worst) -> str:
@@ -149,12 +151,6 @@ def _tensor_notes(tensor: TensorReport) -> list[str]:
     # A relative error of exactly 0 is a pass by default (0 = 0, nothing checked): say so.
     if tensor.verdict is Verdict.PASS and tensor.relative_error == 0 and tensor.reason.strip():
         notes.insert(0, tensor.reason)
-    if tensor.kinked:
-        elements = "element lies" if tensor.kinked == 1 else "elements lie"
-        notes.append(
-            f"{tensor.kinked:,} {elements} on a kink of the loss, where the derivative jumps; "
-            "set apart from the others."
-        )
     return notes
 
 

@@ -11,13 +11,18 @@ from fastcheck.params import Tensor
 from fastcheck.verdict.steps import scale_of
 
 U = 2.0**-53
-_ROUNDINGS = 4.0
-_FLOOR = 64.0
+ROUNDINGS = 4.0
+FLOOR = 64.0
+"""So many units of roundoff of the largest derivative differences, propagated exactly, are off."""
 
 
 def largest(values: FloatArray) -> float:
     """Return S = max |n| over the finite elements; 0 if there are none."""
-    sizes = np.abs(values)
+    return largest_size(np.abs(values))
+
+
+def largest_size(sizes: FloatArray) -> float:
+    """Return the largest of |n| that is finite; 0 if there are none."""
     top = float(sizes.max(initial=0.0))
     # Nearly always all are finite; NaN and Inf show in the maximum.
     return top if math.isfinite(top) else float(sizes[np.isfinite(sizes)].max(initial=0.0))
@@ -25,7 +30,7 @@ def largest(values: FloatArray) -> float:
 
 def floor(values: FloatArray, unit: float = U) -> float:
     """Return 64u·max|n|: what differences, propagated exactly, are trusted to."""
-    return _FLOOR * unit * largest(values)
+    return FLOOR * unit * largest(values)
 
 
 def noise_at(differences: Differences, loss: float, noise: float) -> FloatArray:
@@ -52,14 +57,25 @@ def gradient_noise(
     but vanished is not called wrong for differing from another in its last digits.
     """
     with np.errstate(all="ignore"):
-        curvature = 2 * gap / steps
-    curvature = np.where(np.isfinite(curvature), curvature, 0.0)
-    if apart is not None:
-        curvature = np.where(apart, 0.0, curvature)
-    sizes = np.maximum(np.abs(tensor.value.ravel()[indices]), scale_of(tensor))
+        curvature = 2 * gap
+        curvature /= steps
+    if apart is not None and apart.any():
+        curvature[apart] = 0.0
+    if not math.isfinite(curvature.max(initial=0.0)):
+        curvature[~np.isfinite(curvature)] = 0.0
+    sizes = tensor.value.ravel().take(indices)
+    np.maximum(np.abs(sizes, out=sizes), scale_of(tensor), out=sizes)
     # Square roots first: products of curvatures may leave the range of floats.
-    each = np.sqrt(curvature) * sizes
-    peak = largest(each) or 1.0
-    total = peak * math.sqrt(float(np.mean((each / peak) ** 2)))
-    bar: FloatArray = _ROUNDINGS * unit * np.sqrt(curvature) * total * math.sqrt(tensor.size)
+    bar: FloatArray = np.sqrt(curvature, out=curvature)
+    sizes *= bar
+    bar *= ROUNDINGS * unit * _root_mean_square(sizes)
+    bar *= math.sqrt(tensor.size)
     return bar
+
+
+def _root_mean_square(values: FloatArray) -> float:
+    """Return √(mean v²) of v ≥ 0, also where squares leave the range of floats; overwrites v."""
+    peak = largest_size(values) or 1.0
+    values /= peak
+    values *= values
+    return peak * math.sqrt(float(values.sum()) / max(len(values), 1))

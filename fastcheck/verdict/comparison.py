@@ -9,12 +9,15 @@ from functools import cached_property
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
-from fastcheck.verdict.bars import largest
+from fastcheck.verdict.bars import largest, largest_size
 from fastcheck.verdict.measurement import Measurement
 from fastcheck.verdict.tolerances import Tolerance
 
 _UNRESOLVED = 1e4
 """A derivative that keeps fewer digits than this when its step changes is taken for rounding."""
+
+_LEAST_SQUARE, _MOST_SQUARE = 2.0**-900, 2.0**900
+"""Sums of squares between these have lost nothing that counts below or above the range."""
 
 _FAR_BELOW = 2.0**20
 """Where all gradients of a model are rounding, none shows that a zero is right. A tensor's may be
@@ -102,7 +105,7 @@ class Comparison:
         cls, analytic: FloatArray, measured: Measurement, tolerance: Tolerance, floor: float
     ) -> Comparison:
         """Compare, with elements on a kink held against their one-sided derivatives."""
-        kinks = _on_kinks(analytic, measured, tolerance, largest(measured.values))
+        kinks = _on_kinks(analytic, measured, tolerance)
         return cls(
             analytic,
             kinks.measured,
@@ -119,26 +122,33 @@ class Comparison:
         return ~np.isfinite(self.measured.values)
 
     @cached_property
+    def any_lost(self) -> bool:
+        """Whether there are any of these."""
+        return bool(self.lost.any())
+
+    @cached_property
+    def any_kinked(self) -> bool:
+        """Whether any element is set apart because it lies on a kink."""
+        return bool(self.measured.kinked.any())
+
+    @cached_property
     def deviation(self) -> FloatArray:
         """|g − n|."""
-        difference: FloatArray = np.abs(self.analytic - self.measured.values)
-        return difference
+        difference: FloatArray = self.analytic - self.measured.values
+        return np.abs(difference, out=difference)
 
     @cached_property
     def allowed(self) -> FloatArray:
         """B + rtol·max(|g|, |n|) + γS."""
-        return self.measured.error_bar + self.slack
-
-    @property
-    def slack(self) -> FloatArray:
-        """The allowance rtol·max(|g|, |n|) + γS on top of the error bar."""
-        values = self.measured.values
-        return _slack(self.analytic, values, self.tolerance, largest(values))
+        slack = _slack(self.analytic, self.measured.values, self.tolerance)
+        slack += self.measured.error_bar
+        return slack
 
     @property
     def ratio(self) -> FloatArray:
         """|g − n| in units of what is allowed; NaN for lost elements."""
-        return self.deviation / np.maximum(self.allowed, 1e-300)
+        ratio: FloatArray = np.maximum(self.allowed, 1e-300)
+        return np.divide(self.deviation, ratio, out=ratio)
 
     @cached_property
     def outside(self) -> BoolArray:
@@ -148,38 +158,58 @@ class Comparison:
     @cached_property
     def candidates(self) -> BoolArray:
         """Elements off the kinks that differ by more than is allowed."""
-        return self.outside & ~self.measured.kinked
+        return self.outside & ~self.measured.kinked if self.any_kinked else self.outside
+
+    @cached_property
+    def any_candidates(self) -> bool:
+        """Whether there are any of these."""
+        return bool(self.candidates.any())
 
     @cached_property
     def wrong(self) -> BoolArray:
         """Candidates that differ by more than rounding may leave of a vanishing derivative."""
+        if not self.any_candidates:
+            return self.candidates
         return self.candidates & (self.deviation > self.allowed + self.floor)
 
     @cached_property
     def scale(self) -> float:
         """max(‖g‖, ‖n‖)."""
-        return max(norm(self.analytic), self.sizes[1])
+        whole = norm(self.analytic) if self.any_lost else self.sizes[0]
+        return max(whole, self.sizes[1])
 
     @cached_property
     def resolution(self) -> float:
-        """ρ = ‖B‖/max(‖g‖, ‖n‖), the smallest relative error that could have been seen.
+        """ρ, the smallest relative error that could have been seen: ‖B‖/max(‖g‖, ‖n‖).
 
-        The floor counts as part of B if it is needed to explain any element.
+        The floor counts as part of B if it is needed to explain any element. If it is not, an
+        error that it explains would have passed all the same, unless that had made ρ too coarse.
         """
-        bars, scale = self.measured.error_bar + self.floor_in_use(), self.scale
-        bar = math.inf if np.isinf(bars).any() else norm(bars)
-        if scale > 0:
-            return bar / scale
+        coarsest = self.coarsest
+        if self.any_candidates or not coarsest > self.tolerance.rho_max:
+            return coarsest
+        return self._share(self.measured.error_bar)
+
+    @cached_property
+    def coarsest(self) -> float:
+        """What ρ is if the floor is needed to explain an element."""
+        return self._share(self.measured.error_bar + self.floor)
+
+    def _share(self, bars: FloatArray) -> float:
+        """Return ‖bars‖/max(‖g‖, ‖n‖); 0 for 0/0."""
+        endless = not math.isfinite(bars.max(initial=0.0)) and bool(np.isinf(bars).any())
+        bar = math.inf if endless else norm(bars)
+        if self.scale > 0:
+            return bar / self.scale
         return 0.0 if bar == 0 else math.inf
 
     def floor_in_use(self) -> float:
         """Return the floor if it is needed to explain any element, else 0."""
-        return self.floor if self.candidates.any() else 0.0
+        return self.floor if self.any_candidates else 0.0
 
     def has_evidence(self) -> bool:
         """Whether some element that is not zero was compared with a derivative it must equal."""
-        live = (self.analytic != 0) | (self.measured.values != 0)
-        return bool(np.any(live)) or not self.weak.any()
+        return not self.weak.any() or bool(self.analytic.any() or self.measured.values.any())
 
     @cached_property
     def relative_error(self) -> float:
@@ -195,7 +225,8 @@ class Comparison:
     @cached_property
     def sizes(self) -> tuple[float, float]:
         """(‖g‖, ‖n‖) over the elements that have both."""
-        return norm(self.analytic[~self.lost]), norm(self.measured.values)
+        there = self.analytic[~self.lost] if self.any_lost else self.analytic
+        return norm(there), norm(self.measured.values)
 
     def accepting(self) -> float:
         """Return the least tolerance with which no element and no scale would be wrong."""
@@ -211,21 +242,26 @@ class Comparison:
     @cached_property
     def projection(self) -> Projection:
         """The sums for the scale β, without the elements that are lost or on a kink."""
-        m = self.measured
-        there = ~self.lost & ~m.kinked
-        g, n = self.analytic[there], m.values[there]
-        r = m.roundoff[there]
-        fixed = m.truncation[there] + m.gradient_noise[there] + self.floor
+        m, g = self.measured, self.analytic
+        if self.any_lost or self.any_kinked:
+            there = ~self.lost & ~m.kinked
+            m, g = m.part(there), g[there]
+        r, fixed = m.roundoff, m.truncation + m.gradient_noise
+        fixed += self.floor
+        terms = np.abs(g)  # a buffer for all sums: fresh memory costs more than they do
         with np.errstate(over="ignore"):
-            buried = np.abs(g) < r
+            buried = terms < r
             if m.stairs:
                 # Stairs err the same way in many elements: their errors do not average out.
                 fixed, r = fixed + r, np.zeros(len(r))
+            fixed *= terms
+            product = np.multiply(g, m.values, out=terms).sum()
+            square = np.multiply(g, g, out=terms).sum()
+            below = terms[buried].sum() if buried.any() else 0.0
+            np.multiply(g, r, out=terms)
+            random = np.multiply(terms, terms, out=terms).sum()
             return Projection(
-                product=float(np.sum(g * n)),
-                square=float(np.sum(g * g)),
-                random=float(np.sum((g * r) ** 2)),
-                systematic=float(np.sum(np.abs(g) * fixed) + np.sum((g * g)[buried])),
+                float(product), float(square), float(random), float(fixed.sum() + below)
             )
 
     def scale_is_off(self) -> bool:
@@ -238,9 +274,10 @@ class Comparison:
         Black boxes cannot show that: their noise would hide a small gradient that is wrong.
         """
         m = self.measured
-        if not m.exact or self.lost.any() or m.kinked.any():
+        if not m.exact or self.any_lost or self.any_kinked:
             return False
-        if max(largest(self.analytic), largest(m.values)) > min(self.floor, self.negligible):
+        most = min(self.floor, self.negligible)
+        if largest(m.values) > most or largest(self.analytic) > most:
             return False
         unresolved = np.abs(m.values) <= _UNRESOLVED * (m.truncation + m.roundoff)
         return bool(np.all(unresolved))
@@ -280,6 +317,10 @@ class Comparison:
 
 def norm(values: FloatArray) -> float:
     """Return the Euclidean norm of the finite elements, safe from overflow and underflow."""
+    with np.errstate(all="ignore"):
+        square = float(values.dot(values))
+    if _LEAST_SQUARE < square < _MOST_SQUARE:
+        return math.sqrt(square)
     peak = largest(values)
     if peak == 0:
         return 0.0
@@ -291,10 +332,14 @@ def norm(values: FloatArray) -> float:
 
 
 def _slack(
-    analytic: FloatArray, values: FloatArray, tolerance: Tolerance, top: float
+    analytic: FloatArray, values: FloatArray, tolerance: Tolerance, top: float | None = None
 ) -> FloatArray:
-    larger = np.maximum(np.abs(analytic), np.abs(values))
-    slack: FloatArray = tolerance.rtol * larger + tolerance.gamma * top
+    """Return rtol·max(|g|, |n|) + γS; S is `top`, or the largest of the values."""
+    sizes = np.abs(values)
+    scale = largest_size(sizes) if top is None else top
+    slack: FloatArray = np.maximum(np.abs(analytic), sizes, out=sizes)
+    slack *= tolerance.rtol
+    slack += tolerance.gamma * scale
     return slack
 
 
@@ -308,7 +353,7 @@ class _Kinks:
 
 
 def _on_kinks(
-    analytic: FloatArray, measured: Measurement, tolerance: Tolerance, top: float
+    analytic: FloatArray, measured: Measurement, tolerance: Tolerance, top: float | None = None
 ) -> _Kinks:
     """Replace n on a kink by the one-sided derivative, or the mean of both, that g equals.
 
@@ -323,6 +368,7 @@ def _on_kinks(
     none = np.zeros(len(m.values), dtype=bool)
     if not m.kinked.any():
         return _Kinks(m, none, none)
+    top = largest(m.values) if top is None else top
     choices = m.values + np.array([[-1.0], [0.0], [1.0]]) * m.jump
     distance = np.abs(analytic - choices)
     best = choices[np.argmin(distance, axis=0), np.arange(len(analytic))]

@@ -6,11 +6,14 @@ on a kink are measured nearer to θ, and the most curved ones with a second step
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
 from fastcheck.params import Tensor
-from fastcheck.verdict.bars import U, floor, gradient_noise, largest
+from fastcheck.verdict.bars import FLOOR, U, gradient_noise, largest_size
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts, take
 from fastcheck.verdict.stencil import three_point
@@ -57,7 +60,7 @@ class Exact:
         self._tolerance, self._rng = tolerance, rng
         self._unit = probe.engine.unit_roundoff
         self.steps = np.full(len(indices), step)
-        self._first = self.steps.copy()
+        self._first = step
         self._further: Differences | None = None
 
     def measure(self, progress: Progress | None = None) -> Measurement:
@@ -65,17 +68,16 @@ class Exact:
         near = self._near(progress)
         reacted = reacts(near)
         apart = self._leave_kinks(near)
-        spread = self._leave_curvature(near, apart)
-        values, gap = self._three_point(near)
-        count = len(values)
+        spread, found = self._leave_curvature(near, apart)
+        count = len(found.values)
         return assemble(
-            values=values,
-            roundoff=np.full(count, floor(values, self._unit)),
+            values=found.values,
+            roundoff=np.full(count, FLOOR * self._unit * found.top),
             truncation=np.full(count, spread),
-            gradient_noise=self._gradient_noise(gap, apart),
+            gradient_noise=self._gradient_noise(found, apart),
             steps=self.steps,
             kinked=apart,
-            jump=np.where(apart, gap, 0.0),
+            jump=np.where(apart, found.gap, 0.0) if apart.any() else None,
             loss_calls=self._probe.loss_calls,
             reacts=reacted,
             exact=True,
@@ -94,69 +96,82 @@ class Exact:
 
     def _leave_kinks(self, near: Differences) -> BoolArray:
         """Measure kinked elements nearer to θ, in place; return those that stay on a kink."""
+        kinked = _kinked(near)
+        if not kinked.any():
+            return kinked
         first = self.steps.copy()
-        kinked: BoolArray = near.kinked | ~finite(near)
         for divisor in _DIVISORS:
             places = np.flatnonzero(kinked)
             if not len(places):
                 break
             self.steps[places] = first[places] / divisor
             put(near, places, self._probe.differences(self._indices[places], self.steps[places]))
-            kinked = near.kinked | ~finite(near)
+            kinked = _kinked(near)
         return kinked
 
-    def _leave_curvature(self, near: Differences, apart: BoolArray) -> float:
-        """Shrink the steps of curved elements, in place; return the truncation that is left.
+    def _leave_curvature(self, near: Differences, apart: BoolArray) -> tuple[float, _Found]:
+        """Shrink the steps of curved elements, in place.
 
-        It is the largest change of a sampled derivative when its step is tripled: eight times
-        the truncation, and all of the rounding.
+        Returns
+        -------
+        truncation : float
+            What is left of it: the largest change of a sampled derivative when its step is
+            tripled, which is eight times the truncation, and all of the rounding.
+        found : _Found
+            The derivatives at the steps that are left.
         """
-        usable = np.flatnonzero(~apart)
-        spread = 0.0
+        usable = np.flatnonzero(~apart) if apart.any() else None
+        found = self._found(near)
+        if usable is not None and not len(usable):
+            return 0.0, found
         for _ in range(_ROUNDS):
-            if not len(usable):
-                return 0.0
-            values, gap = self._three_point(near)
-            bends = _bends(values, gap)
+            bends = found.bends()
             places = self._sample(bends, usable)
-            changes, offending = self._changes(values, gap, places)
-            spread = float(np.max(changes, initial=0.0))
+            changes, offending = self._changes(found, places)
+            spread = float(changes.max(initial=0.0))
             if not offending.any():
-                return spread
+                return spread, found
             least = float(np.min(bends[places][offending]))
-            curved = usable[bends[usable] >= least]
-            if not self._shrink(near, places[offending], curved, spread):
-                return spread
-        values, gap = self._three_point(near)
-        changes, _ = self._changes(values, gap, self._sample(_bends(values, gap), usable))
-        return float(np.max(changes, initial=0.0))
+            curved = bends >= least
+            curved &= ~apart
+            if not self._shrink(near, places[offending], np.flatnonzero(curved), spread):
+                return spread, found
+            found = self._found(near)
+        changes, _ = self._changes(found, self._sample(found.bends(), usable))
+        return float(changes.max(initial=0.0)), found
 
-    def _sample(self, bends: FloatArray, usable: IndexArray) -> IndexArray:
-        """Return the most curved elements and random ones."""
-        most = usable[_largest_first(bends[usable], _SAMPLE)]
-        drawn = self._rng.choice(usable, min(_SAMPLE, len(usable)), replace=False)
-        return np.unique(np.concatenate([most, drawn]))
+    def _sample(self, bends: FloatArray, usable: IndexArray | None) -> IndexArray:
+        """Return the most curved of the usable elements, and random ones; None for all.
 
-    def _changes(
-        self, values: FloatArray, gap: FloatArray, places: IndexArray
-    ) -> tuple[FloatArray, BoolArray]:
+        Of a few elements all are known at the second step already.
+        """
+        if self._further is not None:
+            return np.arange(len(bends)) if usable is None else usable
+        if usable is None:
+            most = _largest_first(bends, _SAMPLE)
+            drawn = self._rng.choice(len(bends), min(_SAMPLE, len(bends)), replace=False)
+        else:
+            most = usable[_largest_first(bends[usable], _SAMPLE)]
+            drawn = self._rng.choice(usable, min(_SAMPLE, len(usable)), replace=False)
+        return np.array(sorted({*most.tolist(), *drawn.tolist()}), dtype=np.int64)
+
+    def _changes(self, found: _Found, places: IndexArray) -> tuple[FloatArray, BoolArray]:
         """Return the change of n at three times the step, and where it does matter."""
         other = self._at_the_other_step(places)
+        values = found.values[places]
         with np.errstate(all="ignore"):
-            changes = np.abs(three_point(other)[0] - values[places])
-        changes = np.where(other.kinked | ~np.isfinite(changes), 0.0, changes)
-        size = largest(values)
-        relative = 1e-3 * self._tolerance.rtol * np.maximum(np.abs(values[places]), 1e-3 * size)
-        offending: BoolArray = changes > np.maximum(relative, floor(values, self._unit))
+            changes = np.abs(three_point(other)[0] - values)
+        changes[other.kinked | ~np.isfinite(changes)] = 0.0
+        relative = 1e-3 * self._tolerance.rtol * np.maximum(np.abs(values), 1e-3 * found.top)
+        offending: BoolArray = changes > np.maximum(relative, FLOOR * self._unit * found.top)
         if offending.any():
             # This one takes all elements to compute, and is seldom needed.
-            rounding = self._gradient_noise(gap, np.zeros(len(values), dtype=bool))
-            offending &= changes > rounding[places]
+            offending &= changes > self._gradient_noise(found, None)[places]
         return changes, offending
 
     def _at_the_other_step(self, places: IndexArray) -> Differences:
         known, self._further = self._further, None  # it is for the first steps only
-        if known is not None and np.all(self.steps[places] == self._first[places]):
+        if known is not None and np.all(self.steps[places] == self._first):
             return take(known, places)
         return self._probe.differences(self._indices[places], _OTHER_STEP * self.steps[places])
 
@@ -176,38 +191,70 @@ class Exact:
         put(near, curved, self._probe.differences(self._indices[curved], self.steps[curved]))
         return True
 
-    def _three_point(self, near: Differences) -> tuple[FloatArray, FloatArray]:
+    def _found(self, near: Differences) -> _Found:
         """Return n and E; what may be the rounding of float32 does not count as curvature."""
         values, gap = three_point(near)
+        sizes = np.abs(values)
+        found = _Found(values, gap, sizes, largest_size(sizes))
         if self._unit > U:
-            gap = np.maximum(gap - floor(values, self._unit), 0.0)
-        return values, gap
+            np.maximum(gap - FLOOR * self._unit * found.top, 0.0, out=gap)
+        return found
 
-    def _gradient_noise(self, gap: FloatArray, apart: BoolArray) -> FloatArray:
+    def _gradient_noise(self, found: _Found, apart: BoolArray | None) -> FloatArray:
         return gradient_noise(
-            self._tensor, self._indices, gap, self.steps, self._tolerance.unit, apart
+            self._tensor, self._indices, found.gap, self.steps, self._tolerance.unit, apart
         )
 
 
-def _bends(values: FloatArray, gap: FloatArray) -> FloatArray:
-    """Return how curved the loss is in each element."""
-    with np.errstate(all="ignore"):
-        bends = gap / (np.abs(values) + 1e-3 * largest(values))
-    return np.where(np.isfinite(bends), bends, 0.0)
+@dataclass(frozen=True)
+class _Found:
+    """Derivatives at some steps.
+
+    Attributes
+    ----------
+    values, gap : (k,) float64
+        n and E.
+    sizes : (k,) float64
+        |n|.
+    top : float
+        S, the largest of these that is finite.
+    """
+
+    values: FloatArray
+    gap: FloatArray
+    sizes: FloatArray
+    top: float
+
+    def bends(self) -> FloatArray:
+        """Return how curved the loss is in each element."""
+        bends = self.sizes + 1e-3 * self.top
+        with np.errstate(all="ignore"):
+            np.divide(self.gap, bends, out=bends)
+        if not math.isfinite(bends.max(initial=0.0)):
+            bends[~np.isfinite(bends)] = 0.0
+        return bends
+
+
+def _kinked(near: Differences) -> BoolArray:
+    """Return where a kink was met, or the loss is not finite."""
+    kinked = finite(near)
+    np.logical_not(kinked, out=kinked)
+    kinked |= near.kinked
+    return kinked
 
 
 def _largest_first(values: FloatArray, count: int) -> IndexArray:
     """Return the positions of the largest values; of equal ones those that come first."""
-    places = np.arange(len(values))
-    if count < len(values):
-        places = np.flatnonzero(values >= _at_most_the(values, count))
+    if len(values) <= _BLOCK:
+        return np.argsort(-values, kind="stable")[:count]
+    places = np.flatnonzero(values >= _at_most_the(values, count))
     return places[np.argsort(-values[places], kind="stable")][:count]
 
 
 def _at_most_the(values: FloatArray, count: int) -> float:
     """Return a number that at least `count` values reach, and hardly more of many."""
     rows = len(values) // _BLOCK
-    if rows < _BLOCK:
+    if rows < count:
         return float(np.partition(values, -count)[-count])
     # In as many blocks as are asked for, one element each reaches it.
     largest_of = values[: rows * _BLOCK].reshape(rows, _BLOCK).max(axis=1)

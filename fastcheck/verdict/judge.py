@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
+from fastcheck.params.complex_parts import element_place
 from fastcheck.report.data import Verdict, Worst
 from fastcheck.verdict import reasons
 from fastcheck.verdict.comparison import Comparison, Projection, norm
@@ -47,13 +48,14 @@ def judge(
     floor: float = 0.0,
     step: float | None = None,
     rounding: Rounding | None = None,
+    is_complex: bool = False,
 ) -> Judgement:
     """Compare the analytic with the numerical gradient of one tensor.
 
     Parameters
     ----------
     name, shape
-        The tensor's.
+        The tensor's; the shape is that of the user's array.
     analytic : (k,) float64
         The user's derivatives at `indices`; may hold NaN.
     indices : (k,) int64
@@ -69,27 +71,44 @@ def judge(
     step : float, optional
         The user's own step, for the wording.
     rounding : callable, optional
-        How far rounding may move the analytic derivatives; asked before anything fails.
+        How far rounding may move the analytic derivatives; asked before anything fails, and where
+        a pass is to say what it would have been blind to.
+    is_complex : bool
+        Whether the derivatives are by the parts of complex elements.
     """
-    found = _judged(
-        name, shape, analytic, indices, measurement, tolerance, remeasure, floor=floor, step=step
-    )
-    if found.verdict is not Verdict.FAIL or rounding is None or not np.isfinite(analytic).all():
+    names = _Names(name, shape, indices, is_complex)
+    found = _judged(names, analytic, measurement, tolerance, remeasure, floor=floor, step=step)
+    if rounding is None:
+        return found
+    if found.verdict is Verdict.PASS and measurement.delicate and found.checked:
+        return _with_resolution(found, rounding())
+    if found.verdict is not Verdict.FAIL or not np.isfinite(analytic).all():
         return found
     noise = rounding()
     if noise is None or not _may_explain(noise, analytic, found):
         return found
     return _judged(
-        name,
-        shape,
+        names,
         analytic,
-        indices,
         measurement.with_noise(noise),
         tolerance,
         _widened(remeasure, indices, noise),
         floor=floor,
         step=step,
     )
+
+
+def _with_resolution(found: Judgement, noise: FloatArray | None) -> Judgement:
+    """Return a pass that reckons with errors that would have been excused as rounding.
+
+    Only if these had left it a pass: one that is too coarse is none.
+    """
+    if noise is None or not max(found.sizes) > 0:
+        return found
+    coarsest = norm(found.error_bar + noise + found.floor) / max(found.sizes)
+    if not found.resolution < coarsest <= found.tolerance.rho_max:
+        return found
+    return replace(found, resolution=coarsest)
 
 
 def _may_explain(noise: FloatArray, analytic: FloatArray, found: Judgement) -> bool:
@@ -111,10 +130,8 @@ def _widened(remeasure: Remeasure, indices: IndexArray, noise: FloatArray) -> Re
 
 
 def _judged(
-    name: str,
-    shape: tuple[int, ...],
+    name_of: _Names,
     analytic: FloatArray,
-    indices: IndexArray,
     measurement: Measurement,
     tolerance: Tolerance,
     remeasure: Remeasure,
@@ -122,19 +139,22 @@ def _judged(
     floor: float,
     step: float | None,
 ) -> Judgement:
-    name_of = _Names(name, shape, indices)
+    indices = name_of.indices
     if not len(indices):
         return _nothing(name_of, measurement, tolerance)
     finite = np.isfinite(analytic)
-    usable = np.where(finite, analytic, 0.0)
-    comparison = Comparison.of(usable, measurement, tolerance, floor)
     if not finite.all():
+        usable = np.where(finite, analytic, 0.0)
+        comparison = Comparison.of(usable, measurement, tolerance, floor)
         return _not_finite(name_of, comparison, analytic)
+    comparison = Comparison.of(analytic, measurement, tolerance, floor)
     looks = Looks(comparison, indices, remeasure)
     looks.settle()
     verdict, reason = _decide(looks, name_of, step)
     wrong = looks.worst_of(looks.confirmed) if looks.confirmed.any() else None
     found = _judgement(name_of, looks.comparison, verdict, reason, wrong)
+    if verdict is Verdict.PASS and reason and looks.comparison.vanishes():
+        return replace(found, resolution=looks.comparison.coarsest)
     if verdict is not Verdict.FAIL:
         return found
     return replace(
@@ -147,12 +167,14 @@ def _judged(
 class _Names:
     """Element positions of one tensor as names for sentences."""
 
-    def __init__(self, name: str, shape: tuple[int, ...], indices: IndexArray) -> None:
-        self.name, self.shape, self.indices = name, shape, indices
+    def __init__(
+        self, name: str, shape: tuple[int, ...], indices: IndexArray, is_complex: bool
+    ) -> None:
+        self.name, self.shape, self.indices, self.is_complex = name, shape, indices, is_complex
 
-    def index(self, position: int) -> tuple[int, ...]:
-        """Return the index in the tensor of the element at a position."""
-        return tuple(int(i) for i in np.unravel_index(int(self.indices[position]), self.shape))
+    def place(self, position: int) -> tuple[tuple[int, ...], str]:
+        """Return the index in the tensor of the element at a position, and which part it is."""
+        return element_place(self.shape, int(self.indices[position]), self.is_complex)
 
     def first(self, where: BoolArray) -> str:
         """Return the name of the first element of a mask, such as ``W1[0, 3]``."""
@@ -160,7 +182,7 @@ class _Names:
 
     def at(self, position: int) -> str:
         """Return the name of the element at a position."""
-        return self.name + reasons.place(self.index(position))
+        return self.name + reasons.place(*self.place(position))
 
 
 def _decide(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, str]:
@@ -176,7 +198,7 @@ def _decide(looks: Looks, names: _Names, step: float | None) -> tuple[Verdict, s
     if independent and projection.is_off(c.tolerance) and looks.confirms_scale():
         text = reasons.wrong_scale(projection.scale(), projection.uncertainty())
         return Verdict.FAIL, text
-    if c.lost.any():
+    if c.any_lost:
         count = int(np.count_nonzero(c.lost))
         h = float(np.max(c.measured.steps[c.lost]))
         return Verdict.INCONCLUSIVE, reasons.lost(count, names.first(c.lost), h)
@@ -217,7 +239,7 @@ def _judgement(
         relative_error=c.relative_error,
         worst=_worst(names, c, _furthest(c) if worst is None else worst),
         resolution=c.resolution,
-        on_kinks=names.indices[c.measured.kinked],
+        on_kinks=names.indices[c.measured.kinked] if c.any_kinked else names.indices[:0],
         kinked=int(np.count_nonzero(c.measured.kinked)),
         step=_median(c.measured.steps),
         checked=len(names.indices),
@@ -267,20 +289,23 @@ def _share(comparison: Comparison) -> Projection:
 
 def _furthest(comparison: Comparison) -> int:
     """Return the position of the element furthest outside its error bar, off kinks if possible."""
-    c = comparison
-    ratio = np.where(c.lost, -1.0, c.ratio)
-    if (~c.lost & ~c.measured.kinked).any():
-        ratio = np.where(c.measured.kinked & ~c.open_kinks, -1.0, ratio)
-    return int(np.argmax(ratio))
+    c, ratio = comparison, comparison.ratio
+    if c.any_lost:
+        ratio[c.lost] = -1.0
+    if c.any_kinked and (~c.lost & ~c.measured.kinked).any():
+        ratio[c.measured.kinked & ~c.open_kinks] = -1.0
+    return int(ratio.argmax())
 
 
 def _worst(names: _Names, comparison: Comparison, position: int) -> Worst:
     m = comparison.measured
+    index, part = names.place(position)
     return Worst(
-        names.index(position),
+        index,
         float(comparison.analytic[position]),
         float(m.values[position]),
         float(m.error_bar[position]),
+        part,
     )
 
 

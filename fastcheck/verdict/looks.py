@@ -46,6 +46,9 @@ class Looks:
 
         Then, if the error bars of a few elements alone stand in the way of a pass, look at those.
         """
+        c = self.comparison
+        if not (c.any_candidates or c.any_lost or c.resolution > c.tolerance.rho_max):
+            return  # as most often
         for batch in _BATCHES:
             places = self._worst_first((self.comparison.candidates | self._retry()) & ~self._seen)
             if not len(places):

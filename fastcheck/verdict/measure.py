@@ -10,6 +10,7 @@ import numpy as np
 
 from fastcheck.engines.base import Engine, IndexArray
 from fastcheck.params import Tensor
+from fastcheck.verdict.bars import ROUNDINGS, largest
 from fastcheck.verdict.black_box import BlackBox
 from fastcheck.verdict.choice import Chosen, choose_step
 from fastcheck.verdict.exact import Exact
@@ -28,6 +29,8 @@ __all__ = ["Measurement", "Remeasure", "measure", "second_look"]
 _COARSER = 8
 _ROUNDOFFS = 1024
 _LOOKED_AT = 16
+_CANCELLING = 1024.0
+"""Units of roundoff of such terms: jittered backward passes mattered up to 420 of them."""
 _U = 2.0**-53
 
 Remeasure = Callable[[IndexArray], Measurement]
@@ -99,7 +102,14 @@ def measure(
     )
     floor = tolerance.saturation * tolerance.unit * engine.magnitude / scale_of(tensor)
     coarse = engine.exact and engine.unit_roundoff > _U
-    return replace(measured, floor=floor, hidden=hidden, coarse=coarse, loss_calls=probe.loss_calls)
+    return replace(
+        measured,
+        floor=floor,
+        hidden=hidden,
+        coarse=coarse,
+        delicate=_is_delicate(measured, engine.loss, tensor, tolerance),
+        loss_calls=probe.loss_calls,
+    )
 
 
 def _measure(
@@ -144,6 +154,16 @@ def _measure(
         noise=chosen.noise,
     )
     return _noted(box.measure(progress), chosen, stairs)
+
+
+def _is_delicate(measured: Measurement, loss: float, tensor: Tensor, tolerance: Tolerance) -> bool:
+    """Whether rounding may move an analytic gradient by more than `tolerance` lets pass anyway.
+
+    Where the parameters, moved by their own size, would change the loss far beyond its value, that
+    is made of terms that cancel but for this share, and so are the derivatives.
+    """
+    bend = largest(measured.gradient_noise) * scale_of(tensor) / (ROUNDINGS * tolerance.unit)
+    return abs(loss) * tolerance.gamma < _CANCELLING * tolerance.unit * bend
 
 
 def _lost_on_stairs(

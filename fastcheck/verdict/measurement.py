@@ -52,6 +52,9 @@ class Measurement:
         Whether the loss moves in stairs: its noise is not independent between elements then.
     coarse : bool
         Whether the differences were computed in float32.
+    delicate : bool
+        Whether the loss is so small beside its curvature that the rounding of an analytic gradient
+        may count: near a solution, where the terms of its derivatives all but cancel.
     """
 
     values: FloatArray
@@ -70,6 +73,7 @@ class Measurement:
     noise: float = 0.0
     stairs: bool = False
     coarse: bool = False
+    delicate: bool = False
 
     def with_noise(self, noise: FloatArray) -> Measurement:
         """Return it with wider bars, for what rounding does to an analytic gradient."""
@@ -128,11 +132,18 @@ def assemble(
 ) -> Measurement:
     """Return a Measurement; the error bar is the sum of its parts, NaN where n is not finite."""
     kinked = np.zeros(len(values), dtype=bool) if kinked is None else kinked
-    jump = np.zeros(len(values)) if jump is None else jump
+    bar = roundoff + truncation
+    bar += gradient_noise
+    if jump is None:
+        jump = np.zeros(len(values))
+    else:
+        bar += jump
     finite = np.isfinite(values)
-    bar = np.where(finite, roundoff + truncation + gradient_noise + jump, np.nan)
+    if not finite.all():
+        bar[~finite] = np.nan
+        values = np.where(finite, values, np.nan)
     return Measurement(
-        values=np.where(finite, values, np.nan),
+        values=values,
         error_bar=bar,
         roundoff=roundoff,
         truncation=truncation,

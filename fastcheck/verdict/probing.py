@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from time import perf_counter
@@ -65,9 +64,10 @@ class Probe:
             start += length
             if perf_counter() - began < _SECONDS:
                 length *= 2
-        self.loss_calls += sum(part.loss_calls for part in parts)
         if len(parts) == 1:
+            self.loss_calls += parts[0].loss_calls
             return parts[0]
+        self.loss_calls += sum(part.loss_calls for part in parts)
         return _joined(parts) if parts else _NONE
 
     def at_each(self, indices: IndexArray, steps: Sequence[FloatArray]) -> list[Differences]:
@@ -75,15 +75,23 @@ class Probe:
 
         The engine is asked once: that is quicker than once for every step.
         """
-        together = self.differences(np.tile(indices, len(steps)), np.concatenate(steps))
-        ends = np.arange(len(steps) + 1) * len(indices)
-        return [take(together, slice(a, b)) for a, b in itertools.pairwise(ends)]
+        count = len(indices)
+        together = self.differences(np.concatenate([indices] * len(steps)), np.concatenate(steps))
+        firsts = range(0, count * len(steps), count) if count else [0] * len(steps)
+        return [take(together, slice(first, first + count)) for first in firsts]
 
 
 def take(differences: Differences, places: NDArray[np.int64] | slice) -> Differences:
     """Return the differences of some elements only."""
-    chosen = {name: getattr(differences, name)[places] for name in _ARRAYS}
-    return Differences(**chosen, loss_calls=0)
+    d = differences
+    return Differences(
+        d.plus[places],
+        d.minus[places],
+        d.step_plus[places],
+        d.step_minus[places],
+        d.kinked[places],
+        loss_calls=0,
+    )
 
 
 def put(target: Differences, places: NDArray[np.int64], source: Differences) -> None:
@@ -94,13 +102,14 @@ def put(target: Differences, places: NDArray[np.int64], source: Differences) -> 
 
 def finite(differences: Differences) -> BoolArray:
     """Return where both differences are finite: (n,) bool."""
-    both: BoolArray = np.isfinite(differences.plus) & np.isfinite(differences.minus)
+    both: BoolArray = np.isfinite(differences.plus)
+    both &= np.isfinite(differences.minus)
     return both
 
 
 def reacts(differences: Differences) -> bool:
     """Whether any perturbation changed the loss."""
-    return bool(np.any(differences.plus != 0) or np.any(differences.minus != 0))
+    return bool(differences.plus.any() or differences.minus.any())
 
 
 def _joined(parts: list[Differences]) -> Differences:

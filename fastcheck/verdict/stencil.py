@@ -16,8 +16,13 @@ def three_point(near: Differences) -> tuple[FloatArray, FloatArray]:
     E equals the error of n exactly for one kink within ±h, and h|J''|/2 for a smooth loss.
     """
     with np.errstate(all="ignore"):
-        n = (near.plus + near.minus) / (near.step_plus + near.step_minus)
-        gap = np.abs(near.plus / near.step_plus - near.minus / near.step_minus) / 2
+        n = near.plus + near.minus
+        other = near.step_plus + near.step_minus
+        n /= other
+        gap = near.plus / near.step_plus
+        gap -= np.divide(near.minus, near.step_minus, out=other)
+        np.abs(gap, out=gap)
+        gap /= 2
     return n, gap
 
 

@@ -607,6 +607,28 @@ def test_where_one_copy_does_not_fit_memory_is_named():
         engine.differences("W", EVERY, HALF)
 
 
+@pytest.mark.parametrize("after", [0, 1])
+def test_where_not_even_the_loss_at_the_parameters_fits_memory_is_named(after):
+    calls = itertools.count()
+
+    def loss(p):
+        if next(calls) >= after:
+            raise MemoryError("no more")
+        return np.sum(p["W"] ** 2, axis=1)
+
+    params = {"W": np.array([2.0, -1.0])}
+    for check in (
+        lambda: fastcheck.check(loss, params, params, batched=True),
+        lambda: fastcheck.numerical_gradient(loss, params, batched=True),
+    ):
+        calls = itertools.count()
+        with pytest.raises(
+            InputError, match=r"batched=True\) does not fit.*`memory` cannot"
+        ) as hit:
+            check()
+        assert isinstance(hit.value.__cause__, MemoryError)
+
+
 # The size of stacks
 
 

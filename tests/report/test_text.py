@@ -186,20 +186,6 @@ def test_a_tensor_of_which_nothing_was_checked_has_no_figures(report, tensor):
     assert text.endswith("\n  E: It has no elements.")
 
 
-@pytest.mark.parametrize(
-    ("kinked", "said"),
-    [
-        (1, "W1: 1 element lies on a kink of the loss, where the derivative jumps; set apart"),
-        (
-            1234,
-            "W1: 1,234 elements lie on a kink of the loss, where the derivative jumps; set apart",
-        ),
-    ],
-)
-def test_elements_on_a_kink_are_said(report, tensor, kinked, said):
-    assert said in render(report(tensor(kinked=kinked)))
-
-
 def test_notes_of_the_report_come_first_and_once(report, tensor):
     notes = ("Parameters are float32.", "Parameters are float32.")
     text = render(report(tensor(notes=("It moved.",)), notes=notes))

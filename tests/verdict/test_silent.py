@@ -86,6 +86,27 @@ def test_the_line_of_a_kink_is_named():
 
     report = fastcheck.check(loss, np.array([0.0, 1.0, 2.0, 0.0]), np.array([0.0, 1.0, 2.0, 0.0]))
     (note,) = report.tensors["params"].notes
-    assert note.startswith("on a kink of the loss: 2 at `absolute` (")
+    assert note.startswith(
+        "3 elements lie on a kink of the loss, where the derivative jumps; set apart from the "
+        "others: 2 at `absolute` ("
+    )
     assert "test_silent.py:" in note
     assert "1 at `maximum` (" in note
+
+
+def test_a_kink_is_told_of_once():
+    grads = np.array([0.0, 1.0])
+    report = fastcheck.check(lambda w: np.sum(np.abs(w)), np.array([0.0, 1.0]), grads)
+    (note,) = report.tensors["params"].notes
+    assert note.startswith("1 element lies on a kink of the loss, where the derivative jumps; set")
+    assert str(report).count("where the derivative jumps") == 1
+
+
+def test_a_black_box_cannot_say_where_its_kinks_are():
+    w = np.array([0.0, 1.0, 2.0])
+    report = fastcheck.check(lambda w: np.sum(np.abs(w)), w, np.sign(w), engine="loop")
+    (note,) = report.tensors["params"].notes
+    assert note == (
+        "1 element lies on a kink of the loss, where the derivative jumps; set apart from the "
+        "others."
+    )
