@@ -34,11 +34,7 @@ def traced(*functions: Any) -> Callable[[Rule], Rule]:
 
 REFUSED: dict[Any, str] = {
     np.piecewise: "write np.where(condition, this, that)",
-    np.apply_along_axis: "write it with axis= arguments or a loop over the slices",
     np.apply_over_axes: "call the function once per axis",
-    np.put: "write x[index] = values",
-    np.place: "write x = np.where(mask, value, x)",
-    np.putmask: "write x = np.where(mask, values, x)",
     np.interp: "write the line through two points with np.where",
     np.unique: "take the unique values of plain data outside the loss",
     np.histogram: "a histogram has no useful derivative; keep it out of the loss",

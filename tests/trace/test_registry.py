@@ -75,6 +75,24 @@ np.vecdot(x, v) | np.vecdot(x, s[:, :1], axis=0) | np.matvec(s, x.T) | np.vecmat
 np.linalg.solve(s + 3 * np.eye(3), x) | np.linalg.inv(s + 3 * np.eye(3)) | np.linalg.det(s)
 np.linalg.norm(x) | np.linalg.norm(v, 1) | np.linalg.norm(x, axis=1) | np.linalg.norm(v, np.inf)
 np.linalg.norm(x, 'fro') | np.linalg.norm(v, 3) | np.linalg.norm(v, -np.inf) | np.linalg.norm(t)
+np.nansum(np.log(x), axis=1) | np.nansum(x) | np.nanmean(np.sqrt(x), axis=0, keepdims=True) | np.nanmean(x)
+np.nanmax(np.log(x), axis=1) | np.nanmin(np.log(x)) | np.nanprod(np.sqrt(x), axis=0)
+np.convolve(v, s[0]) | np.convolve(s[0], v, 'same') | np.convolve(v, v[:2], 'valid') | np.convolve(v, s[0], 1)
+np.correlate(v, s[0]) | np.correlate(s[0], v, 'full') | np.correlate(v, v[:2], 'same')
+np.correlate(v[:2], v, 'same') | np.correlate(v, np.arange(3.0), 'full') | np.convolve(np.ones(6), v, 'same')
+np.kron(s, x) | np.kron(v, s) | np.kron(x, np.ones((2, 2))) | np.kron(np.eye(2), t)
+np.apply_along_axis(lambda r: r / r.sum(), 1, x) | np.apply_along_axis(np.sum, 0, t)
+np.apply_along_axis(lambda r, k: np.outer(r, r) * k, 1, t, 2.0) | np.apply_along_axis(np.argmax, -1, x)
+np.insert(x, 0, 1, axis=1) | np.insert(x, 4, 1.0, axis=1) | np.insert(x, 1, v, axis=0) | np.insert(v, 2, x[0])
+np.insert(x, [1], [[1], [2], [3]], axis=1) | np.insert(x, [0, 2, 2], 5.0, axis=0) | np.insert(x, 3, 0.5)
+np.insert(x, slice(0, 3, 2), s[:, :2], axis=1) | np.insert(np.ones((2, 4)), -1, v, axis=0)
+np.insert(x, 1, s[:, :2].T, axis=1) | np.insert(x, [1, 3], s[:, :2], axis=1)
+x[np.unravel_index(np.argmax(x), x.shape)] | np.unravel_index(np.argmin(x, axis=1), (2, 2))
+np.choose([0, 2, 1, 0], s[:, :1] * v) | np.choose(np.argmax(x, 0), [v, 2 * v, 3.0]) | np.choose([5, -1], [v[:2], v[2:]], mode='clip')
+[c := x.copy(), np.put(c, [0, -1, 5], v)][0] | [c := x.T.copy(), np.put(c, [1, 14], 2.0, mode='wrap')][0]
+[c := x.copy(), np.putmask(c, x > 0.3, 2 * x)][0] | [c := x.copy(), np.putmask(c, x > 0.3, [1.0, 2.0])][0]
+[c := x.copy(), np.place(c, x > 0.3, 0.0)][0]
+np.partition(x, 2, axis=1) | np.partition(x, [1, 2], axis=None) | np.argpartition(x, -2, axis=1)[:, -1]
 np.linalg.norm(x, axis=0, keepdims=True) | np.zeros_like(x) + x | np.ones_like(x, dtype=float) * x
 np.empty_like(x) * 0 | np.full_like(x, 2.0) | np.full_like(x, v[0]) | np.zeros_like(x, shape=(2, 2))
 """

@@ -81,6 +81,16 @@ def outer(a: Any, b: Any) -> Any:
     return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
 
 
+@traced(np.kron)
+def kron(a: Any, b: Any) -> Any:
+    shapes = np.shape(_plain(a)), np.shape(_plain(b))
+    ndim = max(map(len, shapes))
+    one, other = ((1,) * (ndim - len(shape)) + shape for shape in shapes)
+    spread = np.reshape(a, [size for n in one for size in (n, 1)])
+    product = np.multiply(spread, np.reshape(b, [size for n in other for size in (1, n)]))
+    return np.reshape(product, [n * m for n, m in zip(one, other, strict=True)])
+
+
 @traced(np.vdot)
 def vdot(a: Any, b: Any) -> Any:
     return dot(np.reshape(a, -1), np.reshape(b, -1))

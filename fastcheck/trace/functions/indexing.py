@@ -90,6 +90,53 @@ def delete(arr: Any, obj: Any, axis: Any = None) -> Any:
     return take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis)
 
 
+@traced(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: Any = None) -> Any:
+    tape = tape_of(arr, values)
+    arr, values = lift(arr, tape), lift(values, tape)
+    if axis is None:
+        arr, axis = arr.ravel(), 0
+    axis = one_axis(axis, arr.ndim)
+    size = arr.shape[axis]
+    values = np.reshape(values, (1,) * (arr.ndim - values.ndim) + values.shape)
+    if np.ndim(obj) == 0 and not isinstance(obj, slice):
+        values = np.moveaxis(values, 0, axis)
+    # Where each element comes from is NumPy's own answer for the positions; at first for one new
+    # element a place, since one place may also take several.
+    places = np.insert(np.arange(size), obj, -1)
+    new = np.count_nonzero(places < 0)
+    new = values.shape[axis] if new == 1 else new
+    places = np.insert(np.arange(size), obj, np.arange(size, size + new))
+    shape = (*arr.shape[:axis], new, *arr.shape[axis + 1 :])
+    joined = np.concatenate([arr, np.broadcast_to(values.astype(arr.dtype), shape)], axis=axis)
+    return np.take(joined, places, axis=axis)
+
+
+@traced(np.unravel_index)
+def unravel_index(indices: Any, shape: Any, order: str = "C") -> Any:
+    return np.unravel_index(plain_index(tape_of(indices), indices), shape, order)  # type: ignore[call-overload]
+
+
+@traced(np.choose)
+def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    tape = tape_of(a, choices)
+    a = np.asarray(plain_index(tape, a))
+    parts = np.broadcast_arrays(a, *[lift(choice, tape) for choice in choices])
+    among = np.stack(parts[1:])
+    size, which = len(among), np.asarray(plain_index(tape, parts[0]))
+    if mode != "raise":
+        which = which % size if mode == "wrap" else np.clip(which, 0, size - 1)
+    return np.take_along_axis(among, which[None], axis=0)[0]
+
+
+@traced(np.put)
+def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
+    ind = np.ravel(plain_index(tape_of(a, ind), ind))
+    if mode != "raise":
+        ind = ind % a.size if mode == "wrap" else np.clip(ind, 0, a.size - 1)
+    a[np.unravel_index(ind % a.size, a.shape)] = np.take(v, np.arange(ind.size) % np.size(v))
+
+
 @traced(np.diagonal)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     a = np.moveaxis(a, (axis1, axis2), (-2, -1))

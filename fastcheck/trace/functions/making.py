@@ -21,7 +21,7 @@ from fastcheck.trace.registry import traced
 from fastcheck.trace.tape import Tape
 from fastcheck.trace.traced import Traced, contains_traced, wrap
 
-_MAKERS = ("zeros", "ones", "empty", "full")
+_MAKERS = ("zeros", "ones", "empty", "full", "eye", "identity", "tri")
 _LIKE = ("zeros_like", "ones_like", "empty_like", "full_like")
 _CONVERTERS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray")
 # NumPy looks for overrides in an array, but not in the list of arrays that these take as well.

@@ -188,6 +188,9 @@ def _keeping(function: Any) -> Any:
 _ARGMAX = discrete_function("argmax", _keeping(np.argmax))
 _ARGMIN = discrete_function("argmin", _keeping(np.argmin))
 _ARGSORT = discrete_function("argsort", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
+_ARGPARTITION = discrete_function(
+    "argpartition", lambda x, kth, axis: np.argpartition(x, kth, axis=axis)
+)
 _ANY = discrete_function("any", _keeping(np.any))
 _ALL = discrete_function("all", _keeping(np.all))
 _COUNT = discrete_function("count_nonzero", _along(np.count_nonzero))
@@ -234,6 +237,22 @@ def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
     if axis is None:
         a, axis = a.ravel(), 0
     return np.take_along_axis(a, argsort(a, axis), axis)
+
+
+@traced(np.argpartition)
+def argpartition(
+    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
+) -> Any:
+    return apply(_ARGPARTITION, a, kth=kth, axis=axis)
+
+
+@traced(np.partition)
+def partition(
+    a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
+) -> Any:
+    if axis is None:
+        a, axis = a.ravel(), 0
+    return np.take_along_axis(a, argpartition(a, kth, axis), axis)
 
 
 @traced(np.median)

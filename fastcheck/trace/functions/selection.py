@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import apply, lift, tape_of
+from fastcheck.trace.functions.common import apply, lift, refuse, tape_of
 from fastcheck.trace.primitives import WHERE, discrete_function, opaque_function
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import plain_index
@@ -89,6 +89,20 @@ def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) ->
 
     tape = tape_of(dst, src, where)
     into(tape, src if where is True else np.where(where, src, dst), dst)
+
+
+@traced(np.putmask)
+def putmask(a: Any, mask: Any, values: Any) -> None:
+    # The place of an element in the whole array decides which of fewer values it gets.
+    spread = np.reshape(np.take(values, np.arange(a.size) % np.size(values)), a.shape)
+    copyto(a, spread, where=mask)
+
+
+@traced(np.place)
+def place(arr: Any, mask: Any, vals: Any) -> None:
+    if np.size(vals) != 1:
+        refuse("np.place of several values", "write x[mask] = values", arr, mask, vals)
+    putmask(arr, mask, vals)
 
 
 @traced(np.array_equal)
