@@ -6,17 +6,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cold, gpu, naive, scaling, trust
+from benchmarks import cold, gpu, monitor, naive, networks, scaling, trust
 from benchmarks.peers import benchmark as peers
 from fastcheck.errors import FastcheckError
 
 BENCHMARKS = {
     "naive": naive,
     "peers": peers,
+    "networks": networks,
     "scaling": scaling,
     "cold": cold,
     "gpu": gpu,
     "trust": trust,
+    "monitor": monitor,
 }
 
 

@@ -84,6 +84,14 @@ _Commands = argparse._SubParsersAction  # argparse has no public name for it
 def _add_demo(commands: _Commands[ArgumentParser]) -> None:
     parser = _command(commands, "demo", "train 784-10-10 for a moment and check it", demo.run)
     parser.add_argument(
+        "what",
+        nargs="?",
+        choices=(demo.NETWORK, demo.TRAINING),
+        default=demo.NETWORK,
+        metavar="training",
+        help="check it while it trains instead, under a monitor",
+    )
+    parser.add_argument(
         "--bug",
         metavar="NAME",
         nargs="?",

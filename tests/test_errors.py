@@ -17,6 +17,7 @@ import pytest
 
 import fastcheck
 from fastcheck import FastcheckError, InputError, InputTypeError, Verdict
+from fastcheck.errors import NotFiniteError
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(20, 4)), rng.normal(size=(20, 3))
@@ -122,8 +123,8 @@ def test_integer_and_object_parameters_are_all_named() -> None:
         "  more[0]: object array of shape (1,); use .astype(float)",
         "  more[1]: 3, a Python int; use float(...)",
         "  more[2]: True, a Python bool; use float(...)",
-        "Parameters must be float16, float32 or float64 arrays, or dicts, lists and tuples of "
-        "them.",
+        "Parameters must be float16, float32 or float64 arrays, complex64 or complex128 arrays, or "
+        "dicts, lists and tuples of them.",
     ]
 
 
@@ -144,7 +145,7 @@ def test_a_tree_of_empty_arrays() -> None:
 def test_nan_and_infinity_in_params_name_tensor_and_index(bad: float) -> None:
     weights = PARAMS["W1"].copy()
     weights[2, 1] = bad
-    said = message(InputError, params={**PARAMS, "W1": weights})
+    said = message(NotFiniteError, params={**PARAMS, "W1": weights})
     assert said.startswith(
         "`params` holds NaN or infinite values:\n"
         f"  W1: 1 of 12 values, the first {bad} at index (2, 1)\n"
@@ -199,7 +200,7 @@ def test_a_loss_that_is_not_one_number(
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_loss_that_is_not_finite(bad: float) -> None:
-    assert message(InputError, loss=lambda p: loss(p) * bad) == (
+    assert message(NotFiniteError, loss=lambda p: loss(p) * bad) == (
         f"`loss` is {bad} at the given parameters, so it has no gradient there: look for log(0), "
         "0/0 or an overflow in the forward pass, or check at other parameters."
     )
@@ -441,8 +442,10 @@ def test_arrays_and_attributes_are_restored_after_an_exception_in_any_call(
     own = {name: array.copy() for name, array in PARAMS.items()}
     stopping = Stopping(own, n, error)
     zeros, before = np.zeros, dict(vars(stopping))
-    # An explanation calls the loss a few times only.
-    raises = nullcontext() if entrance is explained and n > 3 else pytest.raises(error)
+    # An explanation calls the loss a few times only. The third call is on traced arrays: code may
+    # fail on them that does not fail on others, and another attempt follows.
+    few, tracing = entrance is explained and n > 3, engine == "auto" and n == 3
+    raises = nullcontext() if few or (tracing and error is RuntimeError) else pytest.raises(error)
     with untouched(own), raises:
         entrance(stopping.loss, own, engine)
     assert vars(stopping) == before

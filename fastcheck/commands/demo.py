@@ -1,4 +1,7 @@
-"""``fastcheck demo``: train a small network for a moment and check every parameter of it."""
+"""``fastcheck demo``: train a small network for a moment and check every parameter of it.
+
+``fastcheck demo training`` checks it while it trains: see `demo_training`.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 ITERATIONS = 50
 SAMPLES = 500
 LIST = "list"
+NETWORK, TRAINING = "network", "training"
 _WORTH_REPEATING = 2.0
 """Seconds up to which the check is run once more to time it."""
 
@@ -41,6 +45,10 @@ class Trained:
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Run the demo and return the exit status of its report."""
+    if arguments.what == TRAINING:
+        from fastcheck.commands import demo_training
+
+        return demo_training.run(arguments, terminal)
     if arguments.bug == LIST:
         terminal.line(list_of_bugs())
         return output.PASS

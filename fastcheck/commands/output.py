@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastcheck.commands.terminal import Terminal
 from fastcheck.errors import InputError
 from fastcheck.report import Report, Verdict
 
+if TYPE_CHECKING:
+    from fastcheck.monitor.record import Record
+
 PASS, FAIL, USAGE, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 130
 _STATUS = {Verdict.PASS: PASS, Verdict.FAIL: FAIL, Verdict.INCONCLUSIVE: INCONCLUSIVE}
 
 
-def status_of(report: Report) -> int:
+def status_of(report: Report | Record) -> int:
     """Return the exit status: 0 pass, 1 fail, 3 inconclusive."""
     return _STATUS[report.verdict]
 

@@ -44,6 +44,8 @@ def lendable(reached: Sequence[Any], parameters: Sequence[Any]) -> tuple[list[Le
         )
         shared = suits and any(np.may_share_memory(array, one) for one in parameters)
         (lent if suits and not shared else others).append(array)
+    # A view can be made writeable again only after its base.
+    lent.sort(key=lambda array: array.base is not None)
     return [Lent(array) for array in lent], others
 
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastcheck.engines.base import FloatArray
+from fastcheck.engines.base import IndexArray
 from fastcheck.engines.loss import LossFunction
-from fastcheck.monitor.directions import FIRST_STEP, Along, Lines, Moves, directions, joint
+from fastcheck.monitor.directions import FIRST_STEP, Along, Lines, Moves, directions, joint, only
 from fastcheck.monitor.localise import Suspect, localise
+from fastcheck.monitor.moment import Moment
 from fastcheck.params import ParamTree
 from fastcheck.report.data import Report, TensorReport, Verdict
+from fastcheck.run import refuse_randomness
 from fastcheck.verdict.noise import estimate_noise
 from fastcheck.verdict.tolerances import Tolerance
 from fastcheck.version import __version__
@@ -21,6 +23,8 @@ from fastcheck.version import __version__
 # 1 to 60 u·|J| were measured on networks in float64, trained ones the most.
 _USUAL_NOISE = 64 * 2.0**-53
 _CANARY = 0.01
+_REMEDY = "; or give the monitor `rng`, the generator that `loss` draws from"
+UNEXPLAINED = "It differs along the direction, but not in the elements that were looked at."
 _REASON = "derivatives along directions, by calling `loss`"
 
 
@@ -66,33 +70,28 @@ class Directions:
         self._noise: float | None = None
         self._level = 0.0
 
-    def look(
-        self,
-        loss: LossFunction,
-        tree: ParamTree,
-        gradients: Mapping[str, FloatArray],
-        tolerance: Tolerance,
-        together: bool,
-    ) -> Looked:
+    def look(self, loss: LossFunction, moment: Moment, together: bool) -> Looked:
         """Compare the gradients along new directions, and localise what seems wrong.
 
         Parameters
         ----------
         loss : LossFunction
             The user's loss, wrapped.
-        tree : ParamTree
-            The parameters θ.
-        gradients : mapping
-            The analytic gradients, in the shapes of the tensors.
-        tolerance : Tolerance
-            What is allowed besides the error bars.
+        moment : Moment
+            The step to be checked.
         together : bool
             All tensors move at once, in one direction.
+
+        Raises
+        ------
+        InputError
+            The loss gives two values for the same parameters.
         """
+        tolerance = moment.tolerance
         before = loss.calls
         base = loss.base()
-        lines = Lines(loss.evaluate, tree, gradients, base, self._noise_at(base), tolerance)
-        moves = {n: move for n, move in directions(tree, self._rng).items() if move.size}
+        lines = self._lines(loss, moment, base)
+        moves = {n: move for n, move in directions(moment.tree, self._rng).items() if move.size}
         several: list[Moves] = [joint(lines, moves)] if together else [{n: moves[n]} for n in moves]
         results, suspects, unseen = [], [], []
         for one in several if moves else []:
@@ -100,7 +99,7 @@ class Directions:
             start = self._steps.get(names, FIRST_STEP)
             found, step = lines.resolved(one, start, tolerance.rho_max)
             if found.suspicious or found.resolution > tolerance.rho_max:
-                lines.noise = self._measured(loss, tree, base)
+                lines.noise = self._measured(loss, moment.tree, base)
                 found, step = lines.resolved(one, step, tolerance.rho_max)
             better = lines.better_step(found, step)
             self._steps[names] = better if found.known else FIRST_STEP
@@ -110,6 +109,32 @@ class Directions:
                 suspects += localise(lines, one, step) or [Suspect(name, None) for name in names]
         return Looked(results, suspects, loss.calls - before, tuple(unseen), base)
 
+    def agree(self, loss: LossFunction, moment: Moment, selected: Mapping[str, IndexArray]) -> bool:
+        """Whether the loss itself changes as the gradients say where these elements move at once.
+
+        Parameters
+        ----------
+        loss, moment
+            As for `look`.
+        selected : mapping
+            Flat indices by tensor.
+        """
+        base, most = loss.base(), moment.tolerance.rho_max
+        lines = self._lines(loss, moment, base)
+        drawn = directions(moment.tree, self._rng)
+        moves = {n: only(drawn[n], places) for n, places in selected.items() if len(places)}
+        moves = joint(lines, moves)
+        found, step = lines.resolved(moves, FIRST_STEP, most)
+        if found.suspicious:
+            lines.noise = self._measured(loss, moment.tree, base)
+            found, step = lines.resolved(moves, step, most)
+        return not found.suspicious
+
+    def _lines(self, loss: LossFunction, moment: Moment, base: float) -> Lines:
+        tree, gradients = moment.tree, moment.gradients
+        noise = self._noise_at(base)
+        return Lines(loss.evaluate, tree, gradients, base, noise, moment.tolerance)
+
     def _noise_at(self, base: float) -> float:
         """Return σ of a loss of this size."""
         if self._noise is None:
@@ -118,6 +143,7 @@ class Directions:
 
     def _measured(self, loss: LossFunction, tree: ParamTree, base: float) -> float:
         """Measure σ, unless that was done for a loss of this size."""
+        refuse_randomness(loss, base, _REMEDY)
         if self._noise is None or not self._level / 2 <= abs(base) <= self._level * 2:
             self._noise = max(estimate_noise(loss, tree, self._rng), 2.0**-53 * abs(base))
             self._level = abs(base)
@@ -154,7 +180,7 @@ def report_of(
             tensors[name] = _tensor(tree, name, names, found, tolerance, blind, seconds)
     for tensor in tree:
         if tensor.name not in tensors:
-            tensors[tensor.name] = _empty(tensor.name, tensor.shape, tensor.dtype.name)
+            tensors[tensor.name] = _empty(tensor.name, tensor.user_shape, tensor.dtype.name)
     ordered = {name: tensors[name] for name in tree.names}
     good = all(one.verdict is Verdict.PASS for one in ordered.values()) and looked.results
     return Report(
@@ -192,7 +218,7 @@ def _tensor(
     if not found.known:
         reason = "The loss is not finite beside these parameters."
     elif found.suspicious:
-        reason = "It differs along the direction, but not in the elements that were looked at."
+        reason = UNEXPLAINED
     elif found.resolution > tolerance.rho_max:
         reason = (
             f"An error below {found.resolution:.1e} would not show along a direction: "
@@ -202,7 +228,7 @@ def _tensor(
         reason = "A planted error of 1% would not have shown along this direction."
     return TensorReport(
         name=name,
-        shape=tensor.shape,
+        shape=tensor.user_shape,
         dtype=tensor.dtype.name,
         verdict=Verdict.INCONCLUSIVE if reason else Verdict.PASS,
         reason=reason,

@@ -2,8 +2,8 @@
 
 Along a direction v, J(θ+hv) − J(θ−hv) must be what the analytic gradient makes of the same move.
 The elements of v are ±U[0.5, 1.5]: none is near zero, so none is left out, and unlike ±1 they do
-not cancel two equal errors half of the time. The error bar is 2·|J₊ − 2J₀ + J₋| for truncation, which
-equals the error at one kink, and 6σ·√2 for the noise of two losses.
+not cancel two equal errors half of the time. The error bar is 2·|J₊ − 2J₀ + J₋| for truncation,
+which equals the error at one kink, and 6σ·√2 for the noise of two losses.
 
 What seems wrong here is a suspicion and no verdict: it is looked into element by element.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.engines.base import FloatArray
+from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.verdict.steps import scale_of
 from fastcheck.verdict.tolerances import Tolerance
@@ -26,6 +26,7 @@ FIRST_STEP = 2.0**-24
 """In units of the parameters' size: where noise and curvature are usually alike."""
 _LARGEST_STEP, _SMALLEST_STEP = 2.0**-8, 2.0**-40
 _DEVIATIONS = 6.0
+_ROUNDINGS = 64
 _MOST_WEIGHT = 2.0**10
 _TRIES = 3
 
@@ -161,7 +162,7 @@ class Lines:
             bar=2 * bend + _DEVIATIONS * math.sqrt(2) * self.noise,
             # The elements of a right gradient are off by rounding, each for itself.
             slack=t.rtol * (abs(analytic) + _DEVIATIONS * size)
-            + t.gamma * _DEVIATIONS * math.sqrt(grain),
+            + min(t.gamma, _ROUNDINGS * t.unit) * _DEVIATIONS * math.sqrt(grain),
             size=size,
             curvature=bend / step**2,
             parts=parts,
@@ -220,6 +221,13 @@ def directions(tree: ParamTree, rng: np.random.Generator) -> dict[str, FloatArra
         moves[tensor.name] = part.reshape(tensor.shape)
         first += tensor.size
     return moves
+
+
+def only(move: FloatArray, places: IndexArray) -> FloatArray:
+    """Return a move of the elements with these flat indices alone."""
+    kept = np.zeros(move.size)
+    kept[places] = move.reshape(-1)[places]
+    return kept.reshape(move.shape)
 
 
 def _size_of(tensor: Tensor) -> float:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
-from fastcheck.bound import Bound
 from fastcheck.check import checked
-from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.base import IndexArray
 from fastcheck.engines.trust import Trust
 from fastcheck.monitor.localise import Suspect
+from fastcheck.monitor.moment import Moment
 from fastcheck.monitor.settings import Settings
-from fastcheck.options import Known, Options
+from fastcheck.options import Options
 from fastcheck.params import ParamTree
 from fastcheck.report.data import Report, Verdict
 from fastcheck.run import Stopwatch
-from fastcheck.verdict.tolerances import Tolerance
 
 _CANARIES = 4
 _CANARY = 0.01
-_BESIDES = 64
 
 
 class Elements:
@@ -30,58 +25,51 @@ class Elements:
     Parameters
     ----------
     settings : Settings
+
+    Attributes
+    ----------
+    trusting : bool
+        Whether the next check may take something on trust.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._trust = Trust()
-        self._trusting = False
+        self.trusting = False
 
-    def check(
-        self,
-        loss: Bound,
-        params: Any,
-        gradients: Mapping[str, FloatArray],
-        tree: ParamTree,
-        tolerance: Tolerance,
-        selected: dict[str, IndexArray],
-        known: Known,
-    ) -> Report:
+    def check(self, moment: Moment, selected: dict[str, IndexArray]) -> Report:
         """Check the selected elements. What fails is checked again with nothing taken on trust."""
-
-        def once(trust: Trust) -> Report:
-            options = self._options(tree)
-            return checked(
-                loss,
-                params,
-                tree.build(dict(gradients)),
-                tree,
-                tolerance,
-                options,
-                selected,
-                known,
-                Stopwatch(),
-                trust,
-            )
-
-        report = once(self._trust)
-        if report.verdict is Verdict.FAIL and self._trusting:
-            self._trust = Trust()
-            report = once(self._trust)
-        self._trusting = True
+        report = self._once(moment, selected)
+        if report.verdict is Verdict.FAIL and self.trusting:
+            self.distrust()
+            report = self._once(moment, selected)
+        self.trusting = True
         return report
 
-    def canary(
-        self,
-        loss: Bound,
-        params: Any,
-        gradients: Mapping[str, FloatArray],
-        tree: ParamTree,
-        tolerance: Tolerance,
-    ) -> tuple[str, ...]:
+    def _once(self, moment: Moment, selected: dict[str, IndexArray]) -> Report:
+        return checked(
+            moment.loss,
+            moment.params,
+            moment.tree.build(dict(moment.gradients)),
+            moment.tree,
+            moment.tolerance,
+            self._options(moment.tree),
+            selected,
+            moment.known,
+            Stopwatch(),
+            self._trust,
+        )
+
+    def distrust(self) -> None:
+        """Forget what has been cross-checked: the next check is a first one again."""
+        self._trust.clear()
+        self.trusting = False
+
+    def canary(self, moment: Moment) -> tuple[str, ...]:
         """Return the tensors in which a planted error of one percent does not fail."""
+        gradients = moment.gradients
         planted, selected = dict(gradients), {}
-        for tensor in tree:
+        for tensor in moment.tree:
             values = np.array(gradients[tensor.name], dtype=np.float64)
             sizes = np.abs(values).ravel()
             largest = np.argsort(sizes)[::-1][:_CANARIES]
@@ -89,7 +77,7 @@ class Elements:
             if tensor.size and sizes[largest[0]] > 0:
                 values.flat[largest[0]] *= 1 + _CANARY
             planted[tensor.name] = values
-        report = self.check(loss, params, planted, tree, tolerance, selected, Known())
+        report = self._once(moment.with_gradients(planted), selected)
         return tuple(
             name
             for name, one in report.tensors.items()
@@ -115,18 +103,16 @@ def everything(tree: ParamTree) -> dict[str, IndexArray]:
 
 
 def around(
-    tree: ParamTree, suspects: list[Suspect], rng: np.random.Generator
+    tree: ParamTree, suspects: list[Suspect], most: int, rng: np.random.Generator
 ) -> dict[str, IndexArray]:
-    """Return the elements that are suspected, and some of every tensor to compare with."""
+    """Return the elements that are suspected, and at most so many others of every tensor."""
     found = {suspect.name: suspect.elements for suspect in suspects}
     selected = {}
     for tensor in tree:
-        some = rng.choice(tensor.size, min(_BESIDES, tensor.size), replace=False)
+        if tensor.size <= most:
+            selected[tensor.name] = np.arange(tensor.size, dtype=np.int64)
+            continue
+        some = rng.choice(tensor.size, most, replace=False)
         chosen = found.get(tensor.name)
         selected[tensor.name] = np.unique(some if chosen is None else np.append(some, chosen))
     return selected
-
-
-def seconds_of_all(report: Report) -> float:
-    """Estimate what a check of all elements takes from one of some of them; at most that."""
-    return sum(one.seconds * one.size / max(one.checked, 1) for one in report.tensors.values())

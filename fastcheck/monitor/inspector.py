@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
-from fastcheck.bound import Bound
 from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.keep import keep
-from fastcheck.monitor.along import Directions, Looked, report_of
-from fastcheck.monitor.elements import Elements, around, everything, seconds_of_all
+from fastcheck.monitor.along import UNEXPLAINED, Directions, Looked, report_of
+from fastcheck.monitor.elements import Elements, around, everything
 from fastcheck.monitor.localise import Suspect
+from fastcheck.monitor.moment import Moment
 from fastcheck.monitor.prices import Choice
 from fastcheck.monitor.sampling import Rotation
 from fastcheck.monitor.settings import Settings
-from fastcheck.options import Known
 from fastcheck.params import ParamTree
 from fastcheck.report.data import Report, Verdict
 from fastcheck.run import ONE_AT_A_TIME, Stopwatch, noting
@@ -27,8 +27,10 @@ from fastcheck.verdict.tolerances import Tolerance, tolerance_for
 from fastcheck.version import __version__
 
 _NOTE = "`loss` is called as loss(params, batch), or loss(params), with float64 copies of `params`."
-_MOST_SECONDS = 20.0
+_FIRST_LOOK, _GROWTH, _MOST_SECONDS = 64, 16, 30.0
+"""Elements of a tensor that are looked at first, by how many times more next, and how long."""
 Gradients = Mapping[str, FloatArray]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,154 +75,105 @@ class Inspector:
         self._lend = True
         self._rotation = Rotation(settings.sample, self._rng)
 
-    def inspect(
-        self,
-        loss: Bound,
-        params: Any,
-        tree: ParamTree,
-        gradients: Gradients,
-        choice: Choice,
-        known: Known,
-        first: bool,
-    ) -> Found:
+    def inspect(self, moment: Moment, choice: Choice, first: bool) -> Found:
         """Check the gradient.
 
         Parameters
         ----------
-        loss : Bound
-            The user's loss with the batch of this step.
-        params : tree
-            The user's own, to be kept.
-        tree : ParamTree
-            The same as a tree of copies.
-        gradients : mapping
-            The analytic gradients, in the shapes of the tensors.
+        moment : Moment
+            The step to be checked.
         choice : Choice
             What is to be compared.
-        known : Known
-            For the diagnosis.
         first : bool
             Whether this is the monitor's first check, so that it has to prove itself.
         """
-        tolerance = tolerance_for([t.dtype for t in tree], self._settings.tolerance)
         if choice.mode == "sample":
-            return self._by_elements(
-                loss, params, tree, gradients, tolerance, choice.count, known, first
-            )
-        together = choice.mode == "joint"
-        return self._by_directions(loss, params, tree, gradients, tolerance, together, known, first)
+            return self._by_elements(moment, choice.count, first)
+        return self._by_directions(moment, choice.mode == "joint", first)
 
-    def _by_elements(
-        self,
-        loss: Bound,
-        params: Any,
-        tree: ParamTree,
-        gradients: Gradients,
-        tolerance: Tolerance,
-        count: int,
-        known: Known,
-        first: bool,
-    ) -> Found:
-        whole = count >= tree.size
-        selected = everything(tree) if whole else self._next(tree, count)
-        report = self._elements.check(loss, params, gradients, tree, tolerance, selected, known)
+    def tolerance(self, tree: ParamTree) -> Tolerance:
+        """Return how closely the gradient of these parameters must agree."""
+        return tolerance_for([tensor.dtype for tensor in tree], self._settings.tolerance)
+
+    def _by_elements(self, moment: Moment, count: int, first: bool) -> Found:
+        whole = count >= moment.tree.size
+        selected = everything(moment.tree) if whole else self._next(moment.tree, count)
+        on_trust = self._elements.trusting
+        report = self._elements.check(moment, selected)
+        if on_trust and not self._borne_out(moment, report, selected):
+            self._elements.distrust()
+            report = self._elements.check(moment, selected)
         escalated = report.verdict is Verdict.FAIL and not whole
         if escalated:
             suspects = [Suspect(name, selected[name]) for name in report.failed]
-            report = self._closely(loss, params, tree, gradients, tolerance, suspects, known)
+            report = self._closely(moment, suspects)
         notes: tuple[str, ...] = ()
         if first and report.verdict is not Verdict.FAIL:
-            unseen = self._elements.canary(loss, params, gradients, tree, tolerance)
-            report, notes = _proven(report, unseen)
+            report, notes = _proven(report, self._elements.canary(moment))
         mode = "full" if whole or escalated else "sample"
         return _found(report, mode, report.checked, notes, escalated)
+
+    def _borne_out(self, moment: Moment, report: Report, selected: dict[str, IndexArray]) -> bool:
+        """Whether the loss itself says the same as a trace that was not cross-checked this time.
+
+        What escapes the tracer in this step only leaves the structure of the trace as it was.
+        """
+        passed = {
+            name: selected[name]
+            for name, one in report.tensors.items()
+            if one.verdict is Verdict.PASS and one.engine != "loop" and one.checked
+        }
+        if report.verdict is Verdict.FAIL or not passed:
+            return True
+        return self._calling(moment, lambda loss: self._directions.agree(loss, moment, passed))
 
     def _next(self, tree: ParamTree, count: int) -> dict[str, IndexArray]:
         self._rotation.count = count
         return self._rotation.take(tree)
 
-    def _by_directions(
-        self,
-        loss: Bound,
-        params: Any,
-        tree: ParamTree,
-        gradients: Gradients,
-        tolerance: Tolerance,
-        together: bool,
-        known: Known,
-        first: bool,
-    ) -> Found:
+    def _by_directions(self, moment: Moment, together: bool, first: bool) -> Found:
         watch = Stopwatch()
-        looked = self._looked(loss, params, tree, gradients, tolerance, together)
+        looked = self._calling(moment, lambda loss: self._directions.look(loss, moment, together))
         if looked.suspects:
-            return self._on_suspicion(loss, params, tree, gradients, tolerance, looked, known)
-        report = report_of(looked, tree, tolerance, watch.total(), canary=first)
-        notes: tuple[str, ...] = ()
-        if first:
-            notes = (_canary_note(looked.unseen, tree),)
+            return self._on_suspicion(moment, looked)
+        report = report_of(looked, moment.tree, moment.tolerance, watch.total(), canary=first)
+        notes = (_canary_note(looked.unseen, moment.tree),) if first else ()
         found = _found(report, "directions", len(looked.results), notes)
         size = math.hypot(*(one.size for _, one in looked.results)) or 1.0
         bars = math.hypot(*(one.bar for _, one in looked.results))
         gaps = math.hypot(*(one.gap for _, one in looked.results))
         return replace(found, relative_difference=gaps / size, error_bar=bars / size)
 
-    def _looked(
-        self,
-        loss: Bound,
-        params: Any,
-        tree: ParamTree,
-        gradients: Gradients,
-        tolerance: Tolerance,
-        together: bool,
-    ) -> Looked:
-        """Look along directions. The batch is lent to the loss, unless it writes to it."""
+    def _calling(self, moment: Moment, use: Callable[[LossFunction], T]) -> T:
+        """Call the loss itself. The batch is lent to it, unless it writes to it."""
 
-        def look(lend: bool) -> Looked:
-            with ONE_AT_A_TIME, keep(loss, params, lend=lend), noting(_NOTE):
-                wrapped = LossFunction(loss, tree)
-                return self._directions.look(wrapped, tree, gradients, tolerance, together)
+        def once(lend: bool) -> T:
+            with ONE_AT_A_TIME, keep(moment.loss, moment.params, lend=lend), noting(_NOTE):
+                return use(LossFunction(moment.loss, moment.tree))
 
-        if self._lend:
+        # Another thread may be filling the next batch: what it writes to must stay writeable.
+        if self._lend and threading.active_count() == 1:
             try:
-                return look(lend=True)
+                return once(lend=True)
             except Exception:
                 # Nearly always a write to what is lent; any other error will come again.
                 self._lend = False
-        return look(lend=False)
+        return once(lend=False)
 
-    def _closely(
-        self,
-        loss: Bound,
-        params: Any,
-        tree: ParamTree,
-        gradients: Gradients,
-        tolerance: Tolerance,
-        suspects: list[Suspect],
-        known: Known,
-    ) -> Report:
-        """Return the verdict on what seems wrong: of all elements where that is not slow."""
+    def _closely(self, moment: Moment, suspects: list[Suspect]) -> Report:
+        """Return the verdict on what seems wrong: of ever more elements, until that is slow."""
+        most = _FIRST_LOOK
+        while True:
+            report = self._elements.check(moment, around(moment.tree, suspects, most, self._rng))
+            if report.checked == moment.tree.size or report.seconds * _GROWTH > _MOST_SECONDS:
+                return report
+            most *= _GROWTH
 
-        def check(selected: dict[str, IndexArray]) -> Report:
-            return self._elements.check(loss, params, gradients, tree, tolerance, selected, known)
-
-        report = check(around(tree, suspects, self._rng))
-        if report.checked == tree.size or seconds_of_all(report) > _MOST_SECONDS:
-            return report
-        return check(everything(tree))
-
-    def _on_suspicion(
-        self,
-        loss: Bound,
-        params: Any,
-        tree: ParamTree,
-        gradients: Gradients,
-        tolerance: Tolerance,
-        looked: Looked,
-        known: Known,
-    ) -> Found:
-        """Look into what a direction showed, element by element."""
-        report = self._closely(loss, params, tree, gradients, tolerance, looked.suspects, known)
-        where = _where(looked.suspects, tree)
+    def _on_suspicion(self, moment: Moment, looked: Looked) -> Found:
+        """Look into what a direction showed, element by element, with nothing taken on trust."""
+        self._elements.distrust()
+        report = self._closely(moment, looked.suspects)
+        where = _where(looked.suspects, moment.tree)
         if report.verdict is Verdict.FAIL:
             said = f"A direction showed an error in {where}; its elements were looked at."
         else:
@@ -228,6 +181,7 @@ class Inspector:
                 f"A direction seemed to show an error in {where}; {report.checked:,} elements "
                 "that were looked at do not."
             )
+            report = _unexplained(report, looked.suspects)
         whole = report.checked == report.size
         return _found(report, "full" if whole else "sample", report.checked, (said,), True)
 
@@ -265,6 +219,20 @@ def doubtful(found: Found) -> Found:
         found.report, verdict=Verdict.INCONCLUSIVE, tensors=tensors, diagnosis=None, notes=(said,)
     )
     return replace(found, report=report, notes=(said,))
+
+
+def _unexplained(report: Report, suspects: list[Suspect]) -> Report:
+    """Return the report without a PASS for what is suspected and was looked at in part only."""
+    names = {suspect.name for suspect in suspects}
+    tensors = {
+        name: replace(one, verdict=Verdict.INCONCLUSIVE, reason=UNEXPLAINED)
+        if name in names and one.verdict is Verdict.PASS and one.checked < one.size
+        else one
+        for name, one in report.tensors.items()
+    }
+    passed = all(one.verdict is Verdict.PASS for one in tensors.values())
+    verdict = report.verdict if passed else Verdict.INCONCLUSIVE
+    return replace(report, verdict=verdict, tensors=tensors)
 
 
 def _found(
@@ -309,9 +277,6 @@ def _where(suspects: list[Suspect], tree: ParamTree) -> str:
         if suspect.elements is None:
             said.append(suspect.name)
             continue
-        places = [
-            ", ".join(str(int(i)) for i in np.unravel_index(int(flat), tree[suspect.name].shape))
-            for flat in suspect.elements
-        ]
-        said.append(" and ".join(f"{suspect.name}[{place}]" for place in places))
+        tensor = tree[suspect.name]
+        said.append(" and ".join(tensor.name_of(int(flat)) for flat in suspect.elements))
     return ", ".join(said)

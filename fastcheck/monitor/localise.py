@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastcheck.engines.base import FloatArray, IndexArray
-from fastcheck.monitor.directions import Along, Lines, Moves
+from fastcheck.monitor.directions import Along, Lines, Moves, only
 
 _MOST_BLOCKS = 8
 
@@ -82,7 +82,7 @@ def _elements(
                 halves.append((places, both))
                 continue
             first, second = np.array_split(places, 2)
-            one = lines.along({name: _only(move, first)}, step)
+            one = lines.along({name: only(move, first)}, step)
             halves += [
                 (half, seen)
                 for half, seen in ((first, one), (second, both.less(one)))
@@ -92,9 +92,3 @@ def _elements(
             return None
         blocks = halves
     return np.concatenate([places for places, _ in blocks])
-
-
-def _only(move: FloatArray, places: IndexArray) -> FloatArray:
-    kept = np.zeros(move.size)
-    kept[places] = move.reshape(-1)[places]
-    return kept.reshape(move.shape)

@@ -17,6 +17,7 @@ from fastcheck.keep import keep
 from fastcheck.monitor.budget import Budget
 from fastcheck.monitor.inspector import Found, Inspector, doubtful, no_answer
 from fastcheck.monitor.jsonl import JsonLines
+from fastcheck.monitor.moment import Moment
 from fastcheck.monitor.previous import copied, matched
 from fastcheck.monitor.prices import Choice, Prices
 from fastcheck.monitor.randomness import Randomness
@@ -152,6 +153,7 @@ class Monitor:
         self._inspector = Inspector(self._settings)
         self._prices = Prices(self._settings.sample)
         self._reader = Reader()
+        self._proven = False
         self._previous: Any = None
         self._target = self._settings.start
         self._wake = 0
@@ -299,9 +301,17 @@ class Monitor:
         choice = self._chosen(tree, number)
         arguments = () if batch is NO_BATCH else (batch,)
         loss = Bound(self._loss, arguments, self._random.before, self._random.generators)
-        known = Known(self._settings.batch_size, matched(tree, previous))
-        first = not self.history
-        found = self._inspector.inspect(loss, params, tree, gradients, choice, known, first)
+        moment = Moment(
+            loss=loss,
+            params=params,
+            tree=tree,
+            gradients=gradients,
+            tolerance=self._inspector.tolerance(tree),
+            known=Known(self._settings.batch_size, matched(tree, previous)),
+        )
+        first = not self._proven
+        found = self._inspector.inspect(moment, choice, first)
+        self._proven = True
         if not found.escalated:
             self._prices.learn(choice, self._budget.lapse())
         if found.report.verdict is Verdict.FAIL and self._random.generators:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.params import ParamTree, Tensor, match_gradients
+from fastcheck.params.tree import values_of
 
 _ARITHMETIC = (np.dtype(np.float64), np.dtype(np.float32))
 
@@ -40,6 +41,7 @@ class Reader:
                 type(found[t.name]) is np.ndarray
                 and found[t.name].shape == t.shape
                 and found[t.name].dtype in _ARITHMETIC
+                and not t.is_complex
                 for t in tree
             ):
                 return {n: np.array(found[n], dtype=np.float64) for n in tree.names}
@@ -56,12 +58,12 @@ class Reader:
             if (
                 (name,) != tensor.path
                 or type(array) is not np.ndarray
-                or array.shape != tensor.shape
+                or array.shape != tensor.user_shape
                 or array.dtype != tensor.dtype
                 or tensor.scalar
             ):
                 return None
-            value = np.array(array, dtype=np.float64, order="K")
+            value = values_of(array)
             if not np.isfinite(value).all():
                 return None  # which is refused, with reasons
             tensors.append(Tensor(tensor.name, tensor.path, value, tensor.dtype))

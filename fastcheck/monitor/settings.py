@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 from fastcheck.errors import InputError, InputTypeError
+from fastcheck.options import Known, Options
+from fastcheck.params import ParamTree
+from fastcheck.verdict.tolerances import tolerance_for
 
 MODES = ("full", "sample", "directions")
 ACTIONS = ("raise", "warn", "record")
@@ -46,13 +51,14 @@ class Settings:
 
     @classmethod
     def validated(cls, *, mode: Any, budget: Any, on_fail: Any, **others: Any) -> Settings:
-        """Check every keyword that a single check does not know.
+        """Check every keyword.
 
         Raises
         ------
         InputError, InputTypeError
             Naming the keyword, what was given, and what may be given.
         """
+        _as_for_a_check(**others)
         return cls(
             every=_count("every", others["every"], 1, "check at every n-th step"),
             start=_count("start", others["start"], 0, "the first step that may be checked"),
@@ -65,6 +71,27 @@ class Settings:
             seed=others["seed"],
             keywords={name: others[name] for name in ("engine", "device", "memory")},
         )
+
+
+def _as_for_a_check(
+    *, tolerance: Any, batch_size: Any, seed: Any, engine: Any, device: Any, memory: Any, **_: Any
+) -> None:
+    """Refuse now, and not at the first check, what a check would refuse whatever it checks."""
+    tree = ParamTree.from_user(np.zeros(1))
+    tolerance_for([], tolerance)
+    Known.validated(tree, None, batch_size, None, None)
+    Options.validated(
+        tree,
+        method="central",
+        step="auto",
+        engine=engine,
+        device=device,
+        precision="float64",
+        batched=False,
+        memory=memory,
+        progress=False,
+        seed=seed,
+    )
 
 
 def _count(name: str, value: Any, least: int, what: str) -> int:

@@ -50,6 +50,11 @@ class Scene:
     ) -> Scene:
         """Read what the user gave; copies of all arrays, so that theirs stay as they are."""
         tree = _tree(grads, params, backward)
+        if tree.has_complex:
+            raise InputTypeError(
+                f"{', '.join(t.name for t in tree if t.is_complex)}: complex arrays, in which bugs "
+                "are not planted; give real ones, such as .real and .imag."
+            )
         if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
             raise InputError(f"`batch_size` is {batch_size!r}: give the number of samples.")
         right = backward.gradients() if backward is not None and grads is None else None
