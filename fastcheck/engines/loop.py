@@ -143,10 +143,9 @@ class LoopEngine:
         leaves: dict[str, Any] = {
             t.name: t.value[()] if t.scalar else t.value.copy(order="K") for t in self._tree
         }
-        if entry.scalar:
-            leaves[entry.name] = np.float64(value)
-        else:
-            leaves[entry.name].flat[index] = value
+        moved = entry.value.copy(order="K")
+        moved.flat[index] = value
+        leaves[entry.name] = moved[()] if entry.scalar else moved
         return self._tree.build(leaves)
 
     def _notice_writes(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastcheck.params import ParamTree, Tensor
+from fastcheck.params.complex_parts import joined
 from fastcheck.params.places import Elements
 
 
@@ -20,15 +21,17 @@ class WorkingTree:
     def __init__(self, params: ParamTree) -> None:
         # A Python float or NumPy scalar is handed over by value: there is nothing to perturb.
         arrays = [t for t in params if not t.scalar]
-        self._arrays = {t.name: _copy(t) for t in arrays}
+        # Complex arrays are perturbed through their parts, which share their memory.
+        memory = {t.name: _copy(t) for t in arrays}
+        self._arrays = {t.name: _given(t, memory[t.name]) for t in arrays}
         # What is on a device is compared there.
-        self._values = {t.name: t.value if t.place is None else _copy(t) for t in arrays}
+        self._values = {t.name: _given(t, t.value) if t.place is None else _copy(t) for t in arrays}
         self._places = {t.name: t.place for t in arrays if t.place is not None}
-        self._leaves: dict[str, Any] = {t.name: t.value[()] for t in params if t.scalar}
+        self._leaves: dict[str, Any] = {t.name: _given(t, t.value)[()] for t in params if t.scalar}
         self._leaves.update(self._arrays)
         self._flats = {
             name: Elements(array, self._places[name]) if name in self._places else array.flat
-            for name, array in self._arrays.items()
+            for name, array in memory.items()
         }
         self._containers: list[tuple[Any, list[tuple[Any, Any]]]] = []
         self.tree = params.build(self._leaves)
@@ -82,6 +85,11 @@ class WorkingTree:
 def _copy(tensor: Tensor) -> Any:
     value = tensor.value
     return value.copy(order="K") if tensor.place is None else tensor.place.array(value)
+
+
+def _given(tensor: Tensor, value: Any) -> Any:
+    """Return an array of the tensor's values as the loss takes it, over the same memory."""
+    return joined(value) if tensor.is_complex else value
 
 
 def _items(node: Any) -> list[tuple[Any, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastcheck.params.places import imported_cupy, is_device_array
 
-_PARAMETER_TYPES = (np.float16, np.float32, np.float64)
+_PARAMETER_TYPES = (np.float16, np.float32, np.float64, np.complex64, np.complex128)
 _MOST_LISTED = 50
 
 
@@ -23,26 +23,39 @@ def parameter_flaw(leaf: Any, remedy: str = "leave it out of the tree") -> str |
         return f"a {_type_name(leaf)}, a subclass of ndarray; use np.asarray(...)"
     if is_device_array(leaf) and type(leaf) is not imported_cupy().ndarray:
         return f"a {_type_name(leaf)}, a subclass of cupy.ndarray; use cupy.asarray(...)"
+    if is_device_array(leaf) and leaf.dtype.kind == "c":
+        return (
+            f"{_array_text(leaf)}; use its .real and .imag as two float arrays, for complex "
+            "parameters are checked in main memory only (cupy.asnumpy)"
+        )
     if isinstance(leaf, np.ndarray | np.generic) or is_device_array(leaf):
         return None if leaf.dtype.type in _PARAMETER_TYPES else _dtype_flaw(leaf, remedy)
-    return None if isinstance(leaf, float) else _object_flaw(leaf, remedy)
+    return None if isinstance(leaf, float | complex) else _object_flaw(leaf, remedy)
 
 
-def gradient_flaw(leaf: Any) -> str | None:
-    """What keeps `leaf` from being a gradient, with the remedy; None if nothing does."""
+def gradient_flaw(leaf: Any, complex_too: bool = False) -> str | None:
+    """What keeps `leaf` from being a gradient, with the remedy; None if nothing does.
+
+    That of a complex parameter may be `complex_too`.
+    """
     remedy = "give a float array"
     if (flaw := _unusable_kind(leaf)) is not None:
         return flaw
+    if isinstance(leaf, complex) and not complex_too:
+        return f"{leaf!r}, a complex number; use its .real, for the parameter is real"
     if isinstance(leaf, np.ndarray | np.generic) or is_device_array(leaf):
-        return None if leaf.dtype.kind in "fiu" else _dtype_flaw(leaf, remedy)
-    if isinstance(leaf, int | float) and not isinstance(leaf, bool):
+        if leaf.dtype.kind == "c" and not complex_too:
+            return f"{_array_text(leaf)}; use its .real, for the parameter is real"
+        kinds = "fiuc" if complex_too else "fiu"
+        return None if leaf.dtype.kind in kinds else _dtype_flaw(leaf, remedy)
+    if isinstance(leaf, int | float | complex) and not isinstance(leaf, bool):
         return None
     return _object_flaw(leaf, remedy)
 
 
 def is_number(leaf: Any) -> bool:
-    """A real scalar: a Python or NumPy number."""
-    return isinstance(leaf, numbers.Real | np.generic) and not isinstance(leaf, bool | np.bool_)
+    """A scalar: a Python or NumPy number, real or complex."""
+    return isinstance(leaf, numbers.Complex | np.generic) and not isinstance(leaf, bool | np.bool_)
 
 
 def listed(problems: Sequence[str]) -> str:
@@ -65,10 +78,14 @@ def _unusable_kind(leaf: Any) -> str | None:
     return None
 
 
+def _array_text(leaf: Any) -> str:
+    return f"{leaf.dtype} array of shape {leaf.shape}"
+
+
 def _dtype_flaw(leaf: Any, remedy: str) -> str:
-    what = f"{leaf.dtype} array of shape {leaf.shape}"
+    what = _array_text(leaf)
     if leaf.dtype.kind == "c":
-        return f"{what}; use its .real and .imag as two float arrays"
+        return f"{what}; use .astype(complex)"
     if leaf.dtype.kind in "SUVMm":
         return f"{what}; {remedy}"
     return f"{what}; use .astype(float)"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.errors import FastcheckError, InputError, InputTypeError
+from fastcheck.params.complex_parts import parts_of
 from fastcheck.params.leaves import gradient_flaw, is_number, listed
 from fastcheck.params.names import match_names
 from fastcheck.params.nesting import Branch, children, is_namedtuple, key_name
@@ -34,17 +35,19 @@ class _Attempt:
         if leaf is None:
             self.problems.append(f"{tensor.name}: None; where the loss ignores it, give zeros")
             return
-        if (flaw := gradient_flaw(leaf)) is not None:
+        if (flaw := gradient_flaw(leaf, tensor.is_complex)) is not None:
             self.wrong_types += 1
             self.problems.append(f"{tensor.name}: {flaw}")
             return
+        dtype: Any = np.complex128 if tensor.is_complex else np.float64
         with np.errstate(over="ignore"):  # A long double may be too large: then it is infinite.
-            gradient = np.array(on_host(leaf), dtype=np.float64, copy=True, subok=False)
+            gradient = np.array(on_host(leaf), dtype=dtype, copy=True, subok=False)
         # One derivative is one derivative: `np.sum(dz)` is a fine gradient of a (1, 1) bias.
-        if gradient.shape != tensor.shape and not gradient.size == tensor.size == 1:
+        if gradient.shape != tensor.user_shape and not gradient.size == tensor.elements == 1:
             self.problems.append(_shape_problem(tensor, gradient.shape))
             return
-        self.gradients[tensor.name] = gradient.reshape(tensor.shape)
+        parts = parts_of(gradient) if tensor.is_complex else gradient
+        self.gradients[tensor.name] = parts.reshape(tensor.shape)
 
 
 def match_gradients(
@@ -61,21 +64,24 @@ def match_gradients(
         by the usual prefix, suffix or case (`W1` ↔ `dW1`, `dw1`, `grad_W1`, `W1_grad`, `dJ_dW1`)
         and that may hold more entries; a list or tuple in the tree's order; one vector of all
         derivatives in the tree's order, of shape (N,), (N, 1) or (1, N). Integers are converted.
+        The gradient of a complex array is complex, ∂J/∂Re + i·∂J/∂Im; it is one value of a vector.
     argument
         What the error messages call it.
 
     Returns
     -------
     dict
-        Tensor name → float64 gradient of the tensor's shape, in new memory. NaN and infinite
-        values are kept: a wrong gradient is for the verdict to name.
+        Tensor name → float64 gradient of the tensor's shape, in new memory; of a complex array its
+        parts (`Tensor`). NaN and infinite values are kept: a wrong gradient is for the verdict to
+        name.
 
     Raises
     ------
     InputError
         If gradients are missing, have other shapes, or cannot be told apart. All are named.
     InputTypeError
-        If that is so because gradients are no real numbers (objects, complex, None).
+        If that is so because gradients are no numbers (objects, None), or complex ones of real
+        parameters.
     """
     attempts = []
     for way in _ways(tree, grads):
@@ -84,7 +90,8 @@ def match_gradients(
             return {name: attempt.gradients[name] for name in tree.names}
         attempts.append(attempt)
     if not attempts:
-        raise InputTypeError(f"`{argument}` is {gradient_flaw(grads)}. {_what_is_expected(tree)}")
+        flaw = gradient_flaw(grads, tree.has_complex)
+        raise InputTypeError(f"`{argument}` is {flaw}. {_what_is_expected(tree)}")
     raise _error(attempts[0], tree, grads, argument)
 
 
@@ -93,7 +100,7 @@ def _ways(tree: ParamTree, grads: Any) -> list[_Way]:
     if isinstance(grads, Mapping):
         return [_by_name]
     if not isinstance(grads, list | tuple):
-        return [_as_vector, _by_name] if gradient_flaw(grads) is None else []
+        return [_as_vector, _by_name] if gradient_flaw(grads, tree.has_complex) is None else []
     same_kind = isinstance(tree.root, Branch) and (tree.root.is_sequence or is_namedtuple(grads))
     by_position: list[_Way] = [_by_order, _by_items]
     ways = [_by_name, *by_position] if same_kind else [*by_position, _by_name]
@@ -199,12 +206,12 @@ def _in_order(tree: ParamTree, leaves: list[Any]) -> _Attempt:
 def _as_vector(tree: ParamTree, grads: Any) -> _Attempt:
     """One array: that of the only tensor, or all derivatives in the tree's order."""
     array = np.asarray(on_host(_array_of_numbers(grads)))
-    only, size = tree.tensors[0], tree.size
+    only, size = tree.tensors[0], tree.elements
     attempt = _Attempt()
-    if len(tree) == 1 and array.shape == only.shape:
+    if len(tree) == 1 and array.shape == only.user_shape:
         attempt.add(only, array)
     elif array.shape in ((size,), (size, 1), (1, size)) or array.size == size == 1:
-        attempt.gradients = tree.unravel(array)
+        _add_each(attempt, tree, array.reshape(-1))
     elif len(tree) == 1:
         attempt.problems.append(_shape_problem(only, array.shape))
     else:
@@ -213,6 +220,14 @@ def _as_vector(tree: ParamTree, grads: Any) -> _Attempt:
             f"{size} values in all"
         )
     return attempt
+
+
+def _add_each(attempt: _Attempt, tree: ParamTree, vector: NDArray[Any]) -> None:
+    """Cut a vector up. One complex tensor makes all of it complex, real derivatives as well."""
+    ends = np.cumsum([tensor.elements for tensor in tree])
+    for tensor, part in zip(tree, np.split(vector, ends[:-1]), strict=True):
+        real = not tensor.is_complex and part.dtype.kind == "c" and not part.imag.any()
+        attempt.add(tensor, (part.real if real else part).reshape(tensor.user_shape))
 
 
 def _flattened(grads: Any, above: tuple[int, ...] = ()) -> list[Any]:
@@ -234,15 +249,21 @@ def _array_of_numbers(leaf: Any) -> Any:
     """An array for a (nested) list of numbers; anything else as it is."""
     if not isinstance(leaf, list | tuple) or not all(map(is_number, _flattened(leaf))):
         return leaf
+    dtype = np.complex128 if any(map(_is_complex_number, _flattened(leaf))) else np.float64
     try:
-        return np.asarray(leaf, dtype=np.float64)
+        return np.asarray(leaf, dtype=dtype)
     except (ValueError, TypeError):
         return leaf  # Ragged.
 
 
+def _is_complex_number(leaf: object) -> bool:
+    return isinstance(leaf, complex | np.complexfloating)
+
+
 def _shape_problem(tensor: Tensor, shape: tuple[int, ...]) -> str:
-    turned = " (transposed?)" if shape == tensor.shape[::-1] else ""
-    return f"{tensor.name}: shape {shape}, but the parameter has shape {tensor.shape}{turned}"
+    wanted = tensor.user_shape
+    turned = " (transposed?)" if shape == wanted[::-1] else ""
+    return f"{tensor.name}: shape {shape}, but the parameter has shape {wanted}{turned}"
 
 
 def _error(attempt: _Attempt, tree: ParamTree, grads: Any, argument: str) -> FastcheckError:
@@ -267,10 +288,10 @@ def _entry_text(name: str, entry: Any) -> str:
 
 
 def _what_is_expected(tree: ParamTree) -> str:
-    shown = [f"{tensor.name} {tensor.shape}" for tensor in tree.tensors[:_MOST_SHOWN]]
+    shown = [f"{tensor.name} {tensor.user_shape}" for tensor in tree.tensors[:_MOST_SHOWN]]
     more = f" and {len(tree) - _MOST_SHOWN} more" if len(tree) > _MOST_SHOWN else ""
     return (
         f"Give a gradient of the same shape for each of {', '.join(shown)}{more}: in the same "
         "nesting, under the same names or with the usual prefix (dW1 for W1), or as one vector "
-        f"of {tree.size} values in this order."
+        f"of {tree.elements} values in this order."
     )

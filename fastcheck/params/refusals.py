@@ -30,7 +30,10 @@ def _refuse_flaws(leaves: list[tuple[Path, Any]], argument: str) -> None:
     flaws = [(path, flaw) for path, leaf in leaves if (flaw := parameter_flaw(leaf)) is not None]
     if not flaws:
         return
-    wanted = "float16, float32 or float64 arrays, or dicts, lists and tuples of them"
+    wanted = (
+        "float16, float32 or float64 arrays, complex64 or complex128 arrays, or dicts, lists and "
+        "tuples of them"
+    )
     if flaws[0][0] == ():
         flaw = parameter_flaw(leaves[0][1], remedy="pass float arrays")
         raise InputTypeError(f"`{argument}` is {flaw}. Parameters must be {wanted}.")

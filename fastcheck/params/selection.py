@@ -29,12 +29,13 @@ def select_indices(tree: ParamTree, select: object, seed: int | None = 0) -> dic
     tree
         The parameters.
     select
-        "all"; a number of parameters per tensor, drawn at random without replacement (all of a
+        "all"; a number of elements per tensor, drawn at random without replacement (all of a
         tensor that has fewer); or a dict whose keys are tensor names and whose values are "all",
         a boolean mask of the tensor's shape, flat indices in C order, a tuple with an index array
         for each axis (as `numpy.nonzero` gives), or a list of index tuples (or an array of such
         rows, as `numpy.argwhere` gives). Negative indices count from the end, as in NumPy.
-        Tensors that the dict does not name are not checked.
+        Tensors that the dict does not name are not checked. What is said of a complex tensor is
+        said of its elements: both parts of those are checked.
     seed
         What the random draw starts from, as `numpy.random.default_rng` takes it.
 
@@ -42,6 +43,7 @@ def select_indices(tree: ParamTree, select: object, seed: int | None = 0) -> dic
     -------
     dict
         Tensor name → int64 flat indices in C order, sorted, each once. Every tensor is there.
+        Those of a complex tensor count its parts.
 
     Raises
     ------
@@ -70,7 +72,8 @@ def _random_indices(tree: ParamTree, number: int, seed: int | None) -> dict[str,
         raise InputError(
             f"`seed` is {_short(seed)}; use a non-negative integer or None ({error})."
         ) from None
-    return {tensor.name: _draw(rng, tensor.size, number) for tensor in tree}
+    drawn = {tensor.name: _draw(rng, tensor.elements, number) for tensor in tree}
+    return {tensor.name: _with_parts(tensor, drawn[tensor.name]) for tensor in tree}
 
 
 def _draw(rng: np.random.Generator, size: int, number: int) -> _Indices:
@@ -85,11 +88,12 @@ def _given_indices(tree: ParamTree, select: Mapping[Any, Any]) -> dict[str, _Ind
     for tensor in tree:
         if tensor.name in select:
             try:
-                chosen[tensor.name] = np.unique(_flat_indices(tensor, select[tensor.name]))
+                found = np.unique(_flat_indices(tensor, select[tensor.name]))
+                chosen[tensor.name] = _with_parts(tensor, found)
             except _UnusableError as reason:
                 problems.append(f"{tensor.name}: {reason}")
     if problems:
-        shapes = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in tree.tensors[:20])
+        shapes = ", ".join(f"{tensor.name} {tensor.user_shape}" for tensor in tree.tensors[:20])
         more = f" and {len(tree) - 20} more" if len(tree) > 20 else ""
         raise InputError(
             f"`select` does not fit the parameters:\n{listed(problems)}\n"
@@ -100,9 +104,17 @@ def _given_indices(tree: ParamTree, select: Mapping[Any, Any]) -> dict[str, _Ind
     return chosen
 
 
+def _with_parts(tensor: Tensor, elements: _Indices) -> _Indices:
+    """The parameters of these elements: one each, or two of a complex tensor."""
+    if not tensor.is_complex:
+        return elements
+    return np.stack([2 * elements, 2 * elements + 1], axis=-1).reshape(-1)
+
+
 def _flat_indices(tensor: Tensor, spec: Any) -> _Indices:
+    shape = tensor.user_shape
     if isinstance(spec, str) and spec == "all":
-        return np.arange(tensor.size, dtype=np.int64)
+        return np.arange(tensor.elements, dtype=np.int64)
     if isinstance(spec, tuple):
         return _from_axes(tensor, spec)
     if isinstance(spec, str | bytes | int | float | np.generic | Mapping) or spec is None:
@@ -118,11 +130,11 @@ def _flat_indices(tensor: Tensor, spec: Any) -> _Indices:
     if array.dtype.kind not in "iu":
         raise _UnusableError(f"indices of dtype {array.dtype}; use integers or a boolean mask")
     if array.ndim == 1:
-        return _in_range(array, tensor.size, f"{tensor.size} elements")
-    if array.ndim == 2 and array.shape[1] == len(tensor.shape):
-        return _from_axes(tensor, tuple(array.T) if tensor.shape else (), rows=len(array))
+        return _in_range(array, tensor.elements, f"{tensor.elements} elements")
+    if array.ndim == 2 and array.shape[1] == len(shape):
+        return _from_axes(tensor, tuple(array.T) if shape else (), rows=len(array))
     raise _UnusableError(
-        f"indices of shape {array.shape}; use flat indices, or {len(tensor.shape)} per element"
+        f"indices of shape {array.shape}; use flat indices, or {len(shape)} per element"
     )
 
 
@@ -134,16 +146,19 @@ def _as_array(spec: Any) -> NDArray[Any]:
 
 
 def _from_mask(tensor: Tensor, mask: NDArray[np.bool_]) -> _Indices:
-    if mask.shape != tensor.shape:
-        raise _UnusableError(f"a mask of shape {mask.shape} for a tensor of shape {tensor.shape}")
+    if mask.shape != tensor.user_shape:
+        raise _UnusableError(
+            f"a mask of shape {mask.shape} for a tensor of shape {tensor.user_shape}"
+        )
     return np.flatnonzero(mask).astype(np.int64)
 
 
 def _from_axes(tensor: Tensor, axes: tuple[Any, ...], rows: int = 1) -> _Indices:
     """One index array per axis, broadcast together."""
-    if len(axes) != len(tensor.shape):
+    shape = tensor.user_shape
+    if len(axes) != len(shape):
         raise _UnusableError(
-            f"a tuple of {len(axes)} for a tensor with {len(tensor.shape)} axes; give one index "
+            f"a tuple of {len(axes)} for a tensor with {len(shape)} axes; give one index "
             "array per axis, or a list of flat indices"
         )
     if not axes:
@@ -154,10 +169,10 @@ def _from_axes(tensor: Tensor, axes: tuple[Any, ...], rows: int = 1) -> _Indices
         raise _UnusableError(f"index arrays of dtype {kinds}; use integers")
     places = [
         _in_range(array, length, f"axis {axis} of length {length}")
-        for axis, (array, length) in enumerate(zip(arrays, tensor.shape, strict=True))
+        for axis, (array, length) in enumerate(zip(arrays, shape, strict=True))
     ]
     try:
-        flat = np.ravel_multi_index(tuple(places), tensor.shape)
+        flat = np.ravel_multi_index(tuple(places), shape)
     except ValueError:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise _UnusableError(f"index arrays of shapes {shapes} do not broadcast together") from None

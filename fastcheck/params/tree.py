@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastcheck.errors import InputError, InputTypeError, NotFiniteError
+from fastcheck.params.complex_parts import element_place, joined, parts_of
 from fastcheck.params.leaves import listed
 from fastcheck.params.nesting import Branch, Path, outline, rebuild, tensor_name, walk
 from fastcheck.params.places import Place, addresses, is_array, is_device_array, on_host
@@ -22,7 +23,10 @@ from fastcheck.params.sharing import overlapping
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """One float array of the parameter tree.
+    """One array of the parameter tree.
+
+    A complex array is held as its real and imaginary parts, which are parameters each: the last
+    axis of `value`, of length 2. All that counts elements or numbers them counts these.
 
     Attributes
     ----------
@@ -35,9 +39,9 @@ class Tensor:
         The values at θ, float64, in memory of its own. The memory layout (C or Fortran order)
         is that of the user's array.
     dtype
-        The user's dtype, in native byte order: float16, float32 or float64.
+        The user's dtype, in native byte order: float16, float32, float64, complex64 or complex128.
     scalar
-        The user gave a Python float or a NumPy scalar rather than an array. `value` is 0-d.
+        The user gave a Python or NumPy scalar rather than an array. `value` is 0-d, or (2,).
     place
         Where the user's array is, if that is a CUDA device (a CuPy array). `value` is in main
         memory all the same.
@@ -52,11 +56,34 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of `value`."""
         return self.value.shape
 
     @property
     def size(self) -> int:
+        """The number of real parameters: 2 for each element of a complex array."""
         return self.value.size
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether the user's array is complex."""
+        return self.dtype.kind == "c"
+
+    @property
+    def user_shape(self) -> tuple[int, ...]:
+        """The shape of the user's array."""
+        return self.shape[:-1] if self.is_complex else self.shape
+
+    @property
+    def elements(self) -> int:
+        """The number of elements of the user's array."""
+        return self.size // 2 if self.is_complex else self.size
+
+    def name_of(self, number: int) -> str:
+        """One parameter by its number in C order: ``W[3, 17]``, or ``W[3, 17].imag``."""
+        index, part = element_place(self.user_shape, number, self.is_complex)
+        place = f"[{', '.join(map(str, index))}]" if index else ""
+        return f"{self.name}{place}{'.' if part else ''}{part}"
 
     @cached_property
     def peak(self) -> float:
@@ -84,7 +111,11 @@ class ParamTree:
     names
         Their names, all different.
     size
-        How many parameters there are in all.
+        How many real parameters there are in all; a complex element has two.
+    elements
+        How many elements the user's arrays have in all.
+    has_complex
+        Whether some of the tensors are complex.
     shared
         Pairs of names whose arrays shared memory in the user's tree.
     """
@@ -100,6 +131,8 @@ class ParamTree:
         self.shared = shared
         self.names = tuple(tensor.name for tensor in tensors)
         self.size = sum(tensor.size for tensor in tensors)
+        self.elements = sum(tensor.elements for tensor in tensors)
+        self.has_complex = any(tensor.is_complex for tensor in tensors)
         self._by_name = {tensor.name: tensor for tensor in tensors}
 
     @classmethod
@@ -109,16 +142,16 @@ class ParamTree:
         Parameters
         ----------
         params
-            A float array of NumPy or CuPy, a float, or any nesting of dict, list and tuple
-            (subclasses and namedtuples included) of them. float16, float32 and float64 are
-            accepted.
+            A float array of NumPy or CuPy, a complex array of NumPy, a float or complex number, or
+            any nesting of dict, list and tuple (subclasses and namedtuples included) of them.
+            float16, float32, float64, complex64 and complex128 are accepted.
         argument
             What the error messages call it.
 
         Raises
         ------
         InputTypeError
-            If an entry is not a float array. All such entries are named.
+            If an entry is no such array. All such entries are named.
         InputError
             If there are no parameters, some are NaN or infinite, two have the same name,
             or a container holds itself.
@@ -146,7 +179,7 @@ class ParamTree:
         return self._by_name[name]
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in self.tensors)
+        shapes = ", ".join(f"{tensor.name} {tensor.user_shape}" for tensor in self.tensors)
         return f"<ParamTree of {self.size} parameters: {shapes}>"
 
     def build(self, leaves: Mapping[str, Any]) -> Any:
@@ -156,16 +189,17 @@ class ParamTree:
         ----------
         leaves
             An object for every name of the tree. They are put in as they are, not copied; but a
-            NumPy array in the place of a CuPy array is taken to that one's device.
+            NumPy array in the place of a CuPy array is taken to that one's device, and parts in the
+            place of a complex array become that array, over the same memory.
         """
         return rebuild(self.root, [_placed(tensor, leaves[tensor.name]) for tensor in self.tensors])
 
     def copies(self) -> Any:
-        """The parameters as the user's loss takes them, in fresh float64 memory.
+        """The parameters as the user's loss takes them, in fresh float64 or complex128 memory.
 
-        Arrays are arrays, on the device where the user's are. A Python float or NumPy scalar is a
-        `numpy.float64`, which cannot be written: what perturbs parameters in place must `build`
-        with 0-d arrays instead.
+        Arrays are arrays, on the device where the user's are. A Python or NumPy scalar is a
+        `numpy.float64` or `numpy.complex128`, which cannot be written: what perturbs parameters in
+        place must `build` with 0-d arrays instead.
         """
         return self.build({tensor.name: _copy(tensor) for tensor in self.tensors})
 
@@ -208,9 +242,16 @@ class ParamTree:
 
 def _tensor(path: Path, leaf: Any) -> Tensor:
     array = np.asarray(on_host(leaf))
-    value = np.array(array, dtype=np.float64, order="K", copy=True, subok=False)
     dtype = array.dtype.newbyteorder("=")
+    value = values_of(array)
     return Tensor(tensor_name(path), path, value, dtype, not is_array(leaf), Place.of(leaf))
+
+
+def values_of(array: NDArray[Any]) -> NDArray[np.float64]:
+    """The float64 values of a parameter in new memory of the same layout; see `Tensor.value`."""
+    if array.dtype.kind == "c":
+        return parts_of(np.array(array, dtype=np.complex128, order="K", copy=True, subok=False))
+    return np.array(array, dtype=np.float64, order="K", copy=True, subok=False)
 
 
 def _copy(tensor: Tensor) -> Any:
@@ -220,9 +261,12 @@ def _copy(tensor: Tensor) -> Any:
 
 
 def _placed(tensor: Tensor, leaf: Any) -> Any:
-    if tensor.place is None or type(leaf) is not np.ndarray:
+    if type(leaf) is not np.ndarray:
         return leaf
-    return tensor.place.array(leaf)
+    if tensor.is_complex and leaf.dtype.kind != "c":
+        whole = joined(leaf)
+        return whole[()] if tensor.scalar else whole
+    return leaf if tensor.place is None else tensor.place.array(leaf)
 
 
 def _shared(leaves: list[Any], tensors: tuple[Tensor, ...]) -> tuple[tuple[str, str], ...]:
@@ -239,10 +283,12 @@ def _refuse_non_finite(tensors: tuple[Tensor, ...], argument: str) -> None:
     for tensor in tensors:
         bad = ~np.isfinite(tensor.value)
         if bad.any():
-            index = tuple(int(i) for i in np.argwhere(bad)[0])
+            first = int(np.flatnonzero(bad)[0])
+            index, part = element_place(tensor.user_shape, first, tensor.is_complex)
+            where = f"index {index}" + (f", {part}" if part else "")
             problems.append(
                 f"{tensor.name}: {int(bad.sum())} of {tensor.size} values, the first "
-                f"{tensor.value[index]} at index {index}"
+                f"{tensor.value.flat[first]} at {where}"
             )
     if problems:
         raise NotFiniteError(

@@ -31,12 +31,15 @@ class Worst:
         The two derivatives there. Either may be NaN or infinite.
     error_bar : float
         Half-width of the interval around `numeric` that holds the true derivative.
+    part : str
+        ``"real"`` or ``"imag"``: which part of a complex element it is; empty for a real one.
     """
 
     index: tuple[int, ...]
     analytic: float
     numeric: float
     error_bar: float
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +53,14 @@ class TensorReport:
     shape : tuple of int
         Its shape.
     dtype : str
-        The dtype that the user gave; the arithmetic is float64 whatever it is.
+        The dtype that the user gave; the arithmetic is float64 (complex128) whatever it is.
     verdict : Verdict
         Pass, fail or inconclusive.
     reason : str
         Why, in one or more sentences; may be empty for an ordinary pass.
     checked, size : int
-        How many of its elements were checked, and how many it has.
+        How many of its elements were checked, and how many it has. The real and the imaginary
+        part of a complex element are two.
     relative_error : float
         ``‖a − n‖ / (‖a‖ + ‖n‖)`` over the checked elements; 0 where both gradients are zero.
     worst : Worst or None

@@ -95,7 +95,7 @@ def choice(tensor: TensorPlan) -> str:
         if engine != tensor.engine
     ]
     text = _about(tensor.seconds)
-    if tensor.compiling and tensor.engine == "fused":
+    if tensor.compiling and tensor.engine in ("fused", "compiled"):
         text += f", of which {duration(tensor.compiling)} to compile"
     if others:
         text += f" (estimated; {', '.join(others)})"

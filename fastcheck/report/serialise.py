@@ -121,6 +121,7 @@ def _worst_to_dict(worst: Worst) -> dict[str, Any]:
         "analytic": _plain(worst.analytic),
         "numeric": _plain(worst.numeric),
         "error_bar": _plain(worst.error_bar),
+        **({"part": worst.part} if worst.part else {}),
     }
 
 
@@ -170,6 +171,8 @@ def _worst_from_dict(name: str, data: object) -> Worst | None:
         analytic=fields.take("analytic", _number),
         numeric=fields.take("numeric", _number),
         error_bar=fields.take("error_bar", _number),
+        # Real elements have no parts.
+        part=fields.take("part", _string) if "part" in fields else "",
     )
 
 

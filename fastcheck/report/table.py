@@ -182,8 +182,12 @@ def verdict_word(verdict: Verdict) -> str:
 
 
 def worst_index(worst: Worst) -> str:
-    """Return the index as Python takes it: ``[3, 7]``, and ``[()]`` for a scalar."""
-    return f"[{', '.join(str(int(i)) for i in worst.index) or '()'}]"
+    """Return the index as Python takes it: ``[3, 7]``, and ``[()]`` for a scalar.
+
+    A part of a complex element follows: ``[3, 7].imag``.
+    """
+    element = f"[{', '.join(str(int(i)) for i in worst.index) or '()'}]"
+    return f"{element}.{printable(worst.part)}" if worst.part else element
 
 
 def _worst(show: Callable[[Worst], str]) -> Callable[[TensorReport], str]:

@@ -48,7 +48,7 @@ class Tolerance:
 _TABLE = {
     8: Tolerance(rtol=1e-6, gamma=1e-12, rho_max=1e-4, tau=1e-7, unit=2.0**-53, saturation=256),
     4: Tolerance(rtol=1e-4, gamma=1e-4, rho_max=5e-2, tau=1e-7, unit=2.0**-24, saturation=16),
-    2: Tolerance(rtol=1e-2, gamma=1e-2, rho_max=1e-1, tau=1e-7, unit=2.0**-11, saturation=16),
+    2: Tolerance(rtol=1e-2, gamma=1e-2, rho_max=1e-1, tau=1e-7, unit=2.0**-11, saturation=4),
 }
 
 _COARSEST_RESOLUTION = 0.1
@@ -61,8 +61,8 @@ def tolerance_for(dtypes: Iterable[Any], override: float | None = None) -> Toler
     Parameters
     ----------
     dtypes : iterable of dtype
-        The floating-point dtypes of the user's tensors. The coarsest decides, because one coarse
-        tensor spoils the gradients of all that it is multiplied with.
+        The dtypes of the user's tensors; a complex one counts as that of its parts. The coarsest
+        decides, because one coarse tensor spoils the gradients of all that it is multiplied with.
     override : float, optional
         The user's own tolerance: `rtol`, the difference allowed relative to each element, and
         `gamma`, that relative to the largest element of its tensor, so that single tiny elements
@@ -76,13 +76,33 @@ def tolerance_for(dtypes: Iterable[Any], override: float | None = None) -> Toler
     InputError
         If it is not between 64 units of roundoff of the coarsest dtype and 1.
     """
-    coarsest = min((np.dtype(dtype).itemsize for dtype in dtypes), default=8)
+    coarsest = min(map(_itemsize, dtypes), default=8)
     standard = _TABLE.get(coarsest, _TABLE[8])
     if override is None:
         return standard
     rtol = _valid(override, _SMALLEST_IN_ROUNDOFFS * standard.unit, coarsest)
     rho_max = min(_COARSEST_RESOLUTION, standard.rho_max * rtol / standard.rtol)
     return replace(standard, rtol=rtol, gamma=rtol, rho_max=rho_max)
+
+
+def coarsened(tolerance: Tolerance, dtype: Any) -> Tolerance:
+    """Return the tolerance for a gradient that is computed in a coarser type than the parameters'.
+
+    One that the user has given stays what it is, but for the unit roundoff. What saturation may do
+    is not taken to be more: the type is known from a trace, and a trace shows that for itself.
+    """
+    standard = _TABLE.get(_itemsize(dtype), _TABLE[8])
+    if standard.unit <= tolerance.unit:
+        return tolerance
+    saturation = tolerance.saturation * tolerance.unit / standard.unit
+    own = tolerance not in _TABLE.values()
+    return replace(tolerance if own else standard, unit=standard.unit, saturation=saturation)
+
+
+def _itemsize(dtype: Any) -> int:
+    """Return the bytes of a real number, or of one of the parts of a complex one."""
+    found: np.dtype[Any] = np.dtype(dtype)
+    return found.itemsize // 2 if found.kind == "c" else found.itemsize
 
 
 def _valid(override: object, smallest: float, itemsize: int) -> float:
