@@ -184,7 +184,7 @@ def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
         chunk, per_parameter = engine.parameters_per_stack(tensor.name), engine.bytes_per_parameter
     return TensorPlan(
         name=tensor.name,
-        shape=tensor.shape,
+        shape=tensor.user_shape,
         engine=engine.name,
         device=engine.device,
         reason=assignment.reason,

@@ -27,6 +27,7 @@ class Costs:
     fused: float | None = None
     compiling: float = 0.0
     batched: float | None = None
+    compiled: float | None = None
 
     def known(self) -> dict[str, float]:
         """Return the estimates by the engine's name, kernels being compiled."""
@@ -34,13 +35,14 @@ class Costs:
             "fused": self.fused,
             "replay": self.replay,
             "batched": self.batched,
+            "compiled": self.compiled,
             "loop": self.loop,
         }
         return {name: seconds for name, seconds in every.items() if seconds is not None}
 
     def of(self, engine: str) -> float:
         """Return the estimate of one engine, compiling included."""
-        return self.known()[engine] + (self.compiling if engine == "fused" else 0.0)
+        return self.known()[engine] + (self.compiling if engine in ("fused", "compiled") else 0.0)
 
 
 def kernel_pays(fused: FusedEngine, costs: Costs, trial: bool = False) -> bool:

@@ -7,15 +7,17 @@ step: the loop's rounding then hides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
-from fastcheck.engines.base import IndexArray
+from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
-from fastcheck.engines.rounding import roundings
+from fastcheck.engines.rounding import jitter_noise, roundings
 from fastcheck.params import ParamTree, Tensor
+from fastcheck.trace.graph import Graph
 
 _ELEMENTS = 3
 _STEP = 2.0**-8
@@ -34,8 +36,29 @@ def disagreement(
     tensor: Tensor,
     noise: Noise,
     rng: np.random.Generator,
+    written: Graph | None = None,
 ) -> str | None:
     """Compare a replayed tensor with the user's function, in one direction and in a few elements.
+
+    Parameters
+    ----------
+    replay : ReplayEngine
+        Of the tensor.
+    loop : LoopEngine
+        The user's function, element by element.
+    loss : LossFunction
+        The same, for any parameters.
+    tree : ParamTree
+        θ.
+    tensor : Tensor
+        The one that is moved.
+    noise : callable
+        σ of the loss at θ.
+    rng : numpy.random.Generator
+        Draws the directions.
+    written : Graph, optional
+        The trace as the function was written. Near a solution a loss that vanishes is rounded
+        finely, but where the tensor is moved to it is not: the graph shows how coarsely.
 
     Returns
     -------
@@ -46,19 +69,56 @@ def disagreement(
         return None
     scale = _scale(tensor)
     rounding = roundings(replay.magnitude)
-    pairs = _direction(replay, loss, loop.loss, tree, tensor, scale, rng)
-    pairs += _elements(replay, loop, tensor, scale, rng)
-    for what, fast, plain in pairs:
-        if np.isfinite(plain) and not _agree(fast, plain, rounding, noise):
-            return f"{what} changes the loss by {plain:.9g}, but by {fast:.9g} in the traced graph"
+    moves = _direction(replay, loss, loop.loss, tree, tensor, scale, rng)
+    moves += _elements(replay, loop, tensor, scale, rng)
+    for move in moves:
+        if np.isfinite(move.plain) and not move.agrees(rounding, noise):
+            there = 0.0 if written is None else jitter_noise(written, rng, move.moved(tensor))
+            if not move.agrees(_NOISE * there, noise):
+                return (
+                    f"{move.what} changes the loss by {move.plain:.9g}, but by {move.fast:.9g} in "
+                    "the traced graph"
+                )
     return None
 
 
-def _agree(fast: float, plain: float, rounding: float, noise: Noise) -> bool:
-    if not np.isfinite(fast):
-        return False
-    gap = abs(fast - plain) - _RELATIVE * max(abs(fast), abs(plain))
-    return gap <= rounding or gap <= _NOISE * noise()
+@dataclass(frozen=True)
+class _Move:
+    """One difference of the loss, computed in both ways.
+
+    Attributes
+    ----------
+    what : str
+        What was moved, in words.
+    change : float64 array
+        By how much, in the tensor's shape or, together with `index`, a single element.
+    fast, plain : float
+        The difference by the replay and by the user's function.
+    index : int, optional
+        The flat index of the only element that was moved.
+    """
+
+    what: str
+    change: FloatArray
+    fast: float
+    plain: float
+    index: int | None = None
+
+    def agrees(self, rounding: float, noise: Noise) -> bool:
+        """Whether the two differ by no more than rounding."""
+        if not np.isfinite(self.fast):
+            return False
+        gap = abs(self.fast - self.plain) - _RELATIVE * max(abs(self.fast), abs(self.plain))
+        return gap <= rounding or gap <= _NOISE * noise()
+
+    def moved(self, tensor: Tensor) -> dict[str, FloatArray]:
+        """Return the tensor as it was moved, by its name."""
+        value = tensor.value.copy()
+        if self.index is None:
+            value += self.change
+        else:
+            value.flat[self.index] += self.change
+        return {tensor.name: value}
 
 
 def _scale(tensor: Tensor) -> float:
@@ -73,7 +133,7 @@ def _direction(
     tensor: Tensor,
     scale: float,
     rng: np.random.Generator,
-) -> list[tuple[str, float, float]]:
+) -> list[_Move]:
     """Move the whole tensor at once: every node of the slice takes part."""
     direction = _STEP * scale * rng.uniform(0.5, 1.5, tensor.shape)
     direction *= rng.choice((-1.0, 1.0), tensor.shape)
@@ -90,24 +150,25 @@ def _direction(
                 )
             )
         )
+    what = f"moving all of {tensor.name}"
     return [
-        (f"moving all of {tensor.name}", fast, value - base)
-        for fast, value in zip(replay.directional(*realised), plain, strict=True)
+        _Move(what, change, fast, value - base)
+        for change, fast, value in zip(realised, replay.directional(*realised), plain, strict=True)
         if fast is not None
     ]
 
 
 def _elements(
     replay: ReplayEngine, loop: LoopEngine, tensor: Tensor, scale: float, rng: np.random.Generator
-) -> list[tuple[str, float, float]]:
+) -> list[_Move]:
     """Move single elements, each up or down: the pins take part."""
     indices: IndexArray = rng.choice(tensor.size, min(_ELEMENTS, tensor.size), replace=False)
     signs = rng.choice((-1.0, 1.0), len(indices))
     plain = loop.differences(tensor.name, indices, signs * _STEP * scale, central=False)
     fast = replay.changes(indices, plain.step_plus)
     found = []
-    for index, ours, theirs in zip(indices, fast, plain.plus, strict=True):
+    for index, change, ours, theirs in zip(indices, plain.step_plus, fast, plain.plus, strict=True):
         place = [int(i) for i in np.unravel_index(int(index), tensor.shape)]
         what = f"moving {tensor.name}{place if place else ''}"
-        found.append((what, float(ours), float(theirs)))
+        found.append(_Move(what, change, float(ours), float(theirs), int(index)))
     return found

@@ -18,6 +18,8 @@ from fastcheck.engines.assignment import Assignment, Plan
 from fastcheck.engines.batched import REASON as BATCHED
 from fastcheck.engines.batched import BatchedEngine
 from fastcheck.engines.choice import Costs, costs_of
+from fastcheck.engines.compiled_calls import refused_by_traces
+from fastcheck.engines.compiled_plan import CompiledPlanner
 from fastcheck.engines.crosscheck import Noise, disagreement
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
@@ -38,7 +40,7 @@ from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph
 from fastcheck.trace.tape import Untraceable
 
-ENGINES = ("auto", "loop", "replay", "fused")
+ENGINES = ("auto", "loop", "replay", "fused", "compiled")
 
 
 class Planner:
@@ -48,9 +50,9 @@ class Planner:
     ----------
     loss : LossFunction
     tree : ParamTree
-    engine : {"auto", "loop", "replay", "fused"}
+    engine : {"auto", "loop", "replay", "fused", "compiled"}
         "replay" raises where "auto" would fall back to the loop, "fused" where a kernel cannot be
-        made.
+        made, "compiled" where the loss is not a call of a function compiled by Numba.
     devices : tuple of Device
         Where stacks of copies are computed.
     choose_device : bool
@@ -93,6 +95,7 @@ class Planner:
         self._noise = noise
         self._rng = rng
         self._bases = Bases()
+        self._compiled: CompiledPlanner | None = None
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:
@@ -105,13 +108,20 @@ class Planner:
             return self.plan
         if self._engine == "loop":
             self.plan.refusal = "asked for with engine='loop'"
-            trace_for_rounding(self.plan, self._loss, self._tree)
+            with refused_by_traces():
+                trace_for_rounding(self.plan, self._loss, self._tree)
+        elif self._engine == "compiled":
+            self.plan.refusal = "asked for with engine='compiled'"
+            self._compiled = self._compiled_planner()
         else:
-            try:
-                trace_into(self.plan, self._loss, self._tree, self._noise)
-            except Untraceable as refusal:
-                self.plan.refusal = str(refusal)
-                self._insist(self.plan.refusal)
+            with refused_by_traces() as met:
+                try:
+                    trace_into(self.plan, self._loss, self._tree, self._noise)
+                except Untraceable as refusal:
+                    self.plan.refusal = str(refusal)
+                    self._insist(self.plan.refusal)
+            if met and self.plan.graph is None:
+                self._compiled = self._compiled_planner(met[-1])
         still_runs(self._loss)
         return self.plan
 
@@ -145,6 +155,8 @@ class Planner:
     def _choose(self, tensor: Tensor, count: int, trial: bool) -> Assignment:
         if self.plan.batched is not None:
             return self._by_stacks(self.plan.batched, tensor, count, trial)
+        if self._compiled is not None:
+            return self._compiled.assign(tensor, count, trial)
         if self.plan.graph is None:
             return self._by_loop(count, self.plan.refusal)
         obstacle = escaped_number(self.plan.graph, tensor.name)
@@ -220,6 +232,18 @@ class Planner:
         loop = 2 * count * self._seconds_a_call()
         return Assignment(
             batched, BATCHED, Costs(loop, batched=batched.seconds(tensor.name, count))
+        )
+
+    def _compiled_planner(self, met: str = "") -> CompiledPlanner:
+        return CompiledPlanner(
+            self._loss,
+            self._tree,
+            self.plan.loop,
+            wanted=self._engine == "compiled",
+            memory=self._memory,
+            noise=self._noise,
+            rng=self._rng,
+            met=met,
         )
 
     def _by_loop(self, count: int, why: str) -> Assignment:

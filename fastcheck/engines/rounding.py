@@ -10,9 +10,11 @@ the last, linear steps scale them.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastcheck.trace.graph import PARAMETER, Graph, Node, Primitive
 from fastcheck.trace.primitives import (
@@ -79,28 +81,56 @@ def roundings(magnitude: float) -> float:
     return _ROUNDINGS * magnitude
 
 
-def jitter_noise(graph: Graph, rng: np.random.Generator) -> float:
+def jitter_noise(
+    graph: Graph,
+    rng: np.random.Generator,
+    moved: Mapping[str, NDArray[np.float64]] | None = None,
+) -> float:
     """Return how far rounding may move the loss: σ, from computing it with jittered roundings.
 
     Every intermediate value is moved by up to four units of roundoff at random, as an unlucky
     rounding might. A difference that cancels (1 − p with p near 1, then a logarithm) shows its loss
     of digits here, where the loss itself may look smooth for want of points nearby.
+
+    Parameters
+    ----------
+    graph : Graph
+        The forward pass at θ.
+    rng : numpy.random.Generator
+        Draws the roundings.
+    moved : mapping, optional
+        Tensor name → other values than at θ: the loss is computed there.
     """
     assert graph.output is not None
-    base = float(graph.output.value)
-    moved = [_jittered(graph, rng) for _ in range(_DRAWS)]
-    gaps = [abs(loss - base) for loss in moved if loss is not None and np.isfinite(loss)]
+    start = {graph.parameters[name]: value for name, value in (moved or {}).items()}
+    plain = _evaluated(graph, start) if start else {}
+    base = float(np.reshape(plain.get(graph.output, graph.output.value), ()))
+    losses = [_jittered(graph, rng, plain) for _ in range(_DRAWS)]
+    gaps = [abs(loss - base) for loss in losses if loss is not None and np.isfinite(loss)]
     # More than this is no rounding: the loss itself would be meaningless.
-    return min(max(gaps, default=0.0), _MOST * term_size(graph.output))
+    size = max(term_size(graph.output), abs(base) if math.isfinite(base) else 0.0)
+    return min(max(gaps, default=0.0), _MOST * size)
 
 
-def _jittered(graph: Graph, rng: np.random.Generator) -> float | None:
+def _evaluated(graph: Graph, start: dict[Node, Any]) -> dict[Node, Any]:
+    """Return the values of all nodes that depend on those of `start`."""
+    known = dict(start)
+    with np.errstate(all="ignore"):
+        for node in graph:
+            if any(operand in known for operand in node.operands):
+                operands = [known.get(operand, operand.value) for operand in node.operands]
+                known[node] = node.primitive.evaluate(*operands, **node.params)
+    return known
+
+
+def _jittered(graph: Graph, rng: np.random.Generator, plain: dict[Node, Any]) -> float | None:
     """Return the loss with jittered roundings; None where a comparison or step came out otherwise.
 
-    A jump is no rounding, and must not excuse a trace that misses something.
+    A jump is no rounding, and must not excuse a trace that misses something. `plain` holds the
+    values without jitter that are others than at θ.
     """
     assert graph.output is not None
-    known: dict[Node, Any] = {}
+    known: dict[Node, Any] = {n: v for n, v in plain.items() if n.primitive is PARAMETER}
     with np.errstate(all="ignore"):
         for node in graph:
             if node.constant or node.primitive is PARAMETER:
@@ -109,7 +139,7 @@ def _jittered(graph: Graph, rng: np.random.Generator) -> float | None:
             value = node.primitive.evaluate(*operands, **node.params)
             if value.dtype.kind == "f" and node.primitive not in _EXACT:
                 value = value * (1.0 + _JITTER * rng.uniform(-1.0, 1.0, value.shape))
-            if node.primitive.discrete and not np.array_equal(value, node.value):
+            if node.primitive.discrete and not np.array_equal(value, plain.get(node, node.value)):
                 return None
             known[node] = value
     return float(np.reshape(known.get(graph.output, graph.output.value), ()))

@@ -68,12 +68,18 @@ class Room:
             If that was one copy only.
         """
         if copies == 1:
-            raise InputError(
-                f"Even a single copy of `params` put through `loss` does not fit into memory "
-                f"({type(error).__name__}: {error}); `memory`, {format_bytes(self._memory)} here, "
-                "cannot help: check with fewer samples, or free memory."
-            ) from error
+            raise too_large_alone(error, self._memory) from error
         self.most = min(self.most, copies // 2)
+
+
+def too_large_alone(error: BaseException, memory: int | None = None) -> InputError:
+    """Say that memory ran out with one copy; `memory` is the keyword's value, where it is known."""
+    here = "" if memory is None else f", {format_bytes(memory)} here,"
+    return InputError(
+        "Even a single copy of `params` put through `loss` (a stack of one, with batched=True) "
+        f"does not fit into memory ({type(error).__name__}: {error}); `memory`{here} cannot help: "
+        "check with fewer samples, or free memory."
+    )
 
 
 class StackSize:

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.engines.loss import LossFunction
+from fastcheck.engines.stack_size import too_large_alone
 from fastcheck.errors import FastcheckError, InputError, InputTypeError
 from fastcheck.params.nesting import walk
 from fastcheck.params.places import is_array, on_host
@@ -52,7 +53,10 @@ class StackedLoss(LossFunction):
 
     def evaluate(self, params: Any) -> float:
         """Return the loss at plain `params`, from a stack of one; NaN and Inf are let through."""
-        return float(self.losses(self._stack_of_one(params), 1)[0])
+        try:
+            return float(self.losses(self._stack_of_one(params), 1)[0])
+        except MemoryError as error:  # CuPy's is one, too
+            raise too_large_alone(error) from error
 
     def losses(self, stack: Any, copies: int) -> FloatArray:
         """Return the losses of a stack, in memory of their own; NaN and Inf are let through.

@@ -71,8 +71,7 @@ def escaped_number(graph: Graph, tensor: str) -> str | None:
     user's function; a real number changes with every copy.
     """
     for guard in slice_for(graph, tensor).guards:
-        discrete = guard.node.primitive.discrete or guard.node.value.dtype.kind in "biu"
-        if not discrete:
+        if not guard.discrete:
             return (
                 f"a plain Python number is made of an array that depends on {tensor} "
                 f"({guard.source}), so that NumPy no longer sees it; use NumPy functions there"
@@ -82,8 +81,7 @@ def escaped_number(graph: Graph, tensor: str) -> str | None:
 
 def _traced(loss: LossFunction, tree: ParamTree) -> Graph:
     # Whatever the loss stores (running means, caches) must not stay traced.
-    with keep(loss.function, None):
-        return trace(loss.single, tree, loss.count)
+    return trace(loss.single, tree, loss.count, lambda: keep(loss.function, None))
 
 
 def _compare_loss(graph: Graph, called: float, noise: Noise) -> None:
