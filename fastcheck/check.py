@@ -51,24 +51,29 @@ def check(
     ----------
     loss : callable
         ``loss(params)`` runs the forward pass and returns one real number. It is called with
-        float64 copies of `params`, never with the arrays themselves.
+        float64 (or complex128) copies of `params`, never with the arrays themselves.
     params : array, or nested dict / list / tuple of arrays
-        The parameters θ: arrays of float64, float32 or float16.
+        The parameters θ: arrays of float64, float32 or float16, complex128 or complex64. The real
+        and the imaginary part of a complex element are two parameters, each moved alone.
     grads : tree, flat vector, or callable
         The analytic gradient: the same nesting; or a dict whose names differ by the usual prefix
         and case (``dW1``, ``dw1``, ``grad_W1``) and that may hold more entries; or one flat vector
-        in the tree's order; or a function of `params` that returns one of these.
+        in the tree's order; or a function of `params` that returns one of these. The gradient of a
+        complex array is complex: ∂J/∂Re + i·∂J/∂Im, the direction of steepest ascent, which is
+        ``.grad`` in PyTorch. In Wirtinger derivatives that is 2·∂J/∂z̄. Its conjugate, 2·∂J/∂z, is
+        what ``jax.grad`` returns.
     method : {"central", "forward"}
         Central differences J(θ+h) − J(θ−h), or forward ones at half the cost.
     step : float or "auto"
         The step h, in units of the parameters. "auto" chooses one for each tensor.
     tolerance : float, optional
         The relative difference that is allowed on top of the measured error bar. By default 1e-6
-        for float64 parameters, 1e-4 for float32, 1e-2 for float16. Your own also applies relative
-        to the largest element of each tensor, so single tiny elements may deviate more.
+        for float64 and complex128 parameters, 1e-4 for float32 and complex64, 1e-2 for float16; if
+        `loss` computes in a coarser type on the way, that of this type. Your own also applies
+        relative to the largest element of each tensor, so single tiny elements may deviate more.
     select : "all", int, or dict
         Which parameters: all; so many of each tensor, drawn at random; or for some tensors, by
-        name, a boolean mask or flat indices.
+        name, a boolean mask or flat indices. Of a complex element both parts.
     engine : {"auto", "fused", "replay", "loop"}
         "auto" chooses for each tensor: a generated kernel ("fused") or stacked NumPy arrays
         ("replay") for what can be traced, whichever is estimated to be done first, and calls of
@@ -193,7 +198,7 @@ def numerical_gradient(
     -------
     tree
         float64 arrays in the nesting and shapes of `params`; NaN where the loss is not finite
-        around a parameter.
+        around a parameter. For complex arrays complex128 ones: ∂J/∂Re + i·∂J/∂Im.
 
     Raises
     ------
@@ -252,7 +257,8 @@ def _judge_all(
     run: Run, tree: ParamTree, selected: dict[str, IndexArray], analytic: Gradients, kept: Kept
 ) -> tuple[Judged, list[str]]:
     """Judge every tensor; also say which of the user's own arrays the loss wrote into."""
-    floors = rounding_floors(tree, analytic, run.tolerance)
+    # What a coarser type on the way leaves of zero, a trace shows for itself.
+    floors = rounding_floors(tree, analytic, run.tolerance_of_parameters)
     total = sum(len(indices) for indices in selected.values())
     judged: Judged = []
     written = set(kept.changed())
@@ -283,7 +289,7 @@ def _judge_one(
     first, again = run.measure(tensor, indices, assignment, bar)
     judgement = judge(
         tensor.name,
-        tensor.shape,
+        tensor.user_shape,
         # C order, whatever the layout of the arrays
         analytic[tensor.name].ravel(order="C")[indices],
         indices,
@@ -293,6 +299,8 @@ def _judge_one(
         floor=floor,
         step=None if isinstance(step, str) else step,
         rounding=lambda: _at(run.gradient_rounding(tensor), indices),
+        excuses=lambda: run.excuses(tensor, indices),
+        is_complex=tensor.is_complex,
     )
     return judgement, assignment
 

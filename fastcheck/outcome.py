@@ -193,5 +193,8 @@ def _tensor_report(
         forward_passes=judgement.checked * (2 if options.method == "central" else 1),
         loss_calls=judgement.loss_calls,
         seconds=seconds,
-        notes=_tensor_notes(tensor, judgement, assignment.engine, run),
+        notes=(
+            *([judgement.note] if judgement.note else []),
+            *_tensor_notes(tensor, judgement, assignment.engine, run),
+        ),
     )

@@ -6,9 +6,9 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,9 +23,14 @@ from fastcheck.errors import FastcheckError, InputError
 from fastcheck.options import Options
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.report.progress import Progress
+from fastcheck.trace.arithmetic import coarsest
+from fastcheck.verdict.judge import Excuse
 from fastcheck.verdict.measure import Measurement, Remeasure, measure, second_look
 from fastcheck.verdict.noise import estimate_noise
-from fastcheck.verdict.tolerances import Tolerance
+from fastcheck.verdict.tolerances import Tolerance, coarsened
+
+if TYPE_CHECKING:
+    from fastcheck.verdict.diagnosis.unguarded import Unguarded
 
 # Tracing and putting things back touch the user's modules and objects: two checks must not do so at
 # the same time. A loss may check a gradient itself.
@@ -56,6 +61,11 @@ class Run:
     loss : LossFunction
     options : Options
     tolerance : Tolerance
+        That of the parameters, or a coarser one where the loss computes in a coarser type.
+    tolerance_of_parameters : Tolerance
+        What was given.
+    coarsest : Node or None
+        An operation of the loss in the coarsest type, where that is coarser than float64.
 
     Raises
     ------
@@ -73,12 +83,13 @@ class Run:
     ) -> None:
         self._tree = tree
         self.options = options
-        self.tolerance = tolerance
+        self.tolerance = self.tolerance_of_parameters = tolerance
         self._rng = np.random.default_rng(options.seed)
         self._noise: float | None = None
         self._shown: float | None = None
         self._noises: dict[str, float] = {}
         self._roundings: dict[str, FloatArray] | None = None
+        self._unguarded: list[Unguarded] | None = None
         if options.batched:
             _refuse_with_batched(options, tree)
         self.loss: LossFunction = (StackedLoss if options.batched else LossFunction)(loss, tree)
@@ -95,8 +106,11 @@ class Run:
                 rng=self._rng,
                 trust=Trust() if trust is None else trust,
             )
-            _refuse_randomness(self.loss, self._planner.plan.loop.loss)
+            refuse_randomness(self.loss, self._planner.plan.loop.loss)
         self.plan: Plan = self._planner.prepare()
+        self.coarsest = coarsest(self.plan.traced)
+        if self.coarsest is not None:
+            self.tolerance = coarsened(tolerance, self.coarsest.value.dtype)
 
     def __enter__(self) -> Run:
         return self
@@ -160,6 +174,25 @@ class Run:
             }
         return self._roundings.get(tensor.name)
 
+    def excuses(self, tensor: Tensor, indices: IndexArray) -> Iterator[Excuse]:
+        """Yield the gradients of the loss without numerical guards, at these flat indices.
+
+        They are found out once for all tensors; none where the trace does not tell.
+        """
+        if self._unguarded is None:
+            # Right gradients seldom need it.
+            from fastcheck.verdict.diagnosis.unguarded import unguarded
+
+            self._unguarded = []
+            written, _ = self._planner.graphs()
+            with suppress(Exception):  # a verdict is not to be lost for want of an excuse
+                self._unguarded += [] if written is None else unguarded(written)
+        name = tensor.name
+        for one in self._unguarded:
+            if name in one.shift and one.shift[name].size == tensor.size:
+                shift, right = one.shift[name][indices], one.right[name][indices]
+                yield Excuse(one.said, one.way == 0, one.whole(), shift, right)
+
     def _noise_for(self, engine: Engine, tensor: Tensor) -> dict[str, float]:
         """Return σ of the loss when this tensor is moved, and the largest of any tensor."""
         if engine.exact or not tensor.size:
@@ -187,6 +220,13 @@ def _refuse_with_batched(options: Options, tree: ParamTree) -> None:
             f"`precision` is '{options.precision}', but with batched=True `loss` itself computes "
             "the stacks: leave precision='float64', and convert inside `loss` if you want to."
         )
+    if tree.has_complex:
+        names = ", ".join(tensor.name for tensor in tree if tensor.is_complex)
+        raise InputError(
+            f"`batched` is True, but stacks of complex parameters ({names}) are not supported: "
+            "give a `loss` of single parameters and batched=False, or parameters made of two float "
+            "arrays, the real and the imaginary parts."
+        )
     where = [tensor.place for tensor in tree if tensor.place is not None]
     there = f"gpu:{where[0].device.id}" if where else "cpu"
     if not options.choose_device and [device.name for device in options.devices] != [there]:
@@ -198,13 +238,14 @@ def _refuse_with_batched(options: Options, tree: ParamTree) -> None:
         )
 
 
-def _refuse_randomness(loss: LossFunction, first: float) -> None:
+def refuse_randomness(loss: LossFunction, first: float, remedy: str = "") -> None:
+    """Raise where J(θ) is not `first` again; `remedy` is one more thing to do about it."""
     difference = loss.repeatability(first)
     if difference != 0:
         raise InputError(
             f"`loss` gave two different values for the same parameters; they differ by "
             f"{difference:.3g}. Hold its randomness still: draw a dropout mask (or the batch) once "
-            "outside `loss`, or seed the generator anew inside it."
+            f"outside `loss`, or seed the generator anew inside it{remedy}."
         )
 
 

@@ -8,8 +8,9 @@ else is INCONCLUSIVE, with the reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,39 @@ from fastcheck.verdict.tolerances import Tolerance
 
 Rounding = Callable[[], FloatArray | None]
 """Asks how far rounding may move the analytic derivatives, (k,); None where nobody knows."""
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """Another gradient that an analytic one may be: that of the loss without numerical guards.
+
+    Attributes
+    ----------
+    said : str
+        Without which.
+    throughout : bool
+        Whether it is that; else only some of its derivatives leave the guards out.
+    whole : float
+        By how much it differs from the right gradient over all tensors.
+    shift, right : (k,) float64
+        By how much it does here, and the right gradient as the same backward pass has it.
+    """
+
+    said: str
+    throughout: bool
+    whole: float
+    shift: FloatArray
+    right: FloatArray
+
+
+Excuses = Callable[[], Iterable[Excuse]]
+"""Asks for these."""
+Attempt = Callable[[FloatArray, Measurement, Remeasure], Judgement]
+"""Judges an analytic gradient by a measurement."""
+
 _WORTH_THE_NAME = 0.01
+_MOST_EXCUSED = 1e-4
+"""Of a tensor's gradient. What a sample adds differs by ε/p: so much at p = 1e-4, if ε is 1e-8."""
 _TINY = 1e-5
 _ACCEPTABLE = 1e-2
 _FINEST = 1e-12
@@ -48,6 +81,7 @@ def judge(
     floor: float = 0.0,
     step: float | None = None,
     rounding: Rounding | None = None,
+    excuses: Excuses | None = None,
     is_complex: bool = False,
 ) -> Judgement:
     """Compare the analytic with the numerical gradient of one tensor.
@@ -73,10 +107,89 @@ def judge(
     rounding : callable, optional
         How far rounding may move the analytic derivatives; asked before anything fails, and where
         a pass is to say what it would have been blind to.
+    excuses : callable, optional
+        The gradients of the loss without its guards; asked before anything fails.
     is_complex : bool
         Whether the derivatives are by the parts of complex elements.
     """
     names = _Names(name, shape, indices, is_complex)
+
+    def attempt(analytic: FloatArray, measured: Measurement, again: Remeasure) -> Judgement:
+        options: dict[str, Any] = {"floor": floor, "step": step, "rounding": rounding}
+        return _with_rounding(names, analytic, measured, tolerance, again, **options)
+
+    found = attempt(analytic, measurement, remeasure)
+    if excuses is None or not _may_be_excused(found):
+        return found
+    for excuse in excuses():
+        excused = _excused(found, excuse, attempt, measurement, remeasure)
+        if excused is not None:
+            return excused
+    return found
+
+
+def _most_excused(tolerance: Tolerance) -> float:
+    """Return the largest part of a gradient that guards may be; a pass needs its resolution."""
+    return min(_MOST_EXCUSED, tolerance.rho_max)
+
+
+def _may_be_excused(found: Judgement) -> bool:
+    """Whether a gradient that fails is no further from the right one than guards may bring it."""
+    if found.verdict is not Verdict.FAIL or not np.isfinite(found.difference):
+        return False
+    return found.difference <= 2 * _most_excused(found.tolerance) * max(found.sizes)
+
+
+def _excused(
+    found: Judgement,
+    excuse: Excuse,
+    attempt: Attempt,
+    measurement: Measurement,
+    remeasure: Remeasure,
+) -> Judgement | None:
+    """Return a pass if the gradient is that of the loss without guards, and hardly another.
+
+    It is judged as any other, by the numerical gradient moved by what the guards make of it. That
+    this is known right is shown by the gradient of the loss with its guards, found the same way.
+    """
+    size = max(found.sizes)
+    share = norm(excuse.shift) / size if size > 0 else math.inf
+    if not np.isfinite(excuse.shift).all() or not 0 < share <= _most_excused(found.tolerance):
+        return None
+    shift = _by_index(found.indices, excuse.shift)
+    moved = attempt(
+        found.analytic,
+        measurement.shifted(excuse.shift),
+        lambda again: remeasure(again).shifted(shift(again)),
+    )
+    resolution = moved.resolution + share
+    if moved.verdict is not Verdict.PASS or resolution > found.tolerance.rho_max:
+        return None
+    if attempt(excuse.right, measurement, remeasure).verdict is not Verdict.PASS:
+        return None
+    return replace(
+        found,
+        verdict=Verdict.PASS,
+        reason=reasons.without_guards(excuse.said, excuse.throughout, share),
+        note=reasons.unguarded(excuse.said, excuse.throughout, excuse.whole),
+        resolution=resolution,
+        projection=moved.projection,
+    )
+
+
+def _with_rounding(
+    names: _Names,
+    analytic: FloatArray,
+    measurement: Measurement,
+    tolerance: Tolerance,
+    remeasure: Remeasure,
+    *,
+    floor: float,
+    step: float | None,
+    rounding: Rounding | None,
+) -> Judgement:
+    """Return the verdict that allows for what rounding may do to the analytic derivatives."""
+    indices = names.indices
     found = _judged(names, analytic, measurement, tolerance, remeasure, floor=floor, step=step)
     if rounding is None:
         return found
@@ -120,13 +233,18 @@ def _may_explain(noise: FloatArray, analytic: FloatArray, found: Judgement) -> b
 
 def _widened(remeasure: Remeasure, indices: IndexArray, noise: FloatArray) -> Remeasure:
     """Return second looks whose error bars allow for the rounding of the analytic gradient."""
+    of = _by_index(indices, noise)
+    return lambda again: remeasure(again).with_noise(of(again))
+
+
+def _by_index(indices: IndexArray, values: FloatArray) -> Callable[[IndexArray], FloatArray]:
+    """Return how to look values up by the flat indices that they belong to."""
     order = np.argsort(indices, kind="stable")
 
-    def looked(again: IndexArray) -> Measurement:
-        places = order[np.searchsorted(indices, again, sorter=order)]
-        return remeasure(again).with_noise(noise[places])
+    def of(again: IndexArray) -> FloatArray:
+        return values[order[np.searchsorted(indices, again, sorter=order)]]
 
-    return looked
+    return of
 
 
 def _judged(

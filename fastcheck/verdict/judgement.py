@@ -52,6 +52,8 @@ class Judgement:
     reacts, hidden : bool
         Whether the loss changed with these parameters; whether its rounding hid that.
     tolerance : Tolerance
+    note : str
+        What a reader should know of a pass that is not quite one.
     """
 
     name: str
@@ -76,3 +78,4 @@ class Judgement:
     reacts: bool
     hidden: bool
     tolerance: Tolerance = field(repr=False)
+    note: str = ""

@@ -83,6 +83,10 @@ class Measurement:
             gradient_noise=self.gradient_noise + noise,
         )
 
+    def shifted(self, shift: FloatArray) -> Measurement:
+        """Return what it would be of a loss whose gradient differs by `shift`."""
+        return replace(self, values=self.values + shift)
+
     def part(self, places: BoolArray | NDArray[np.int64]) -> Measurement:
         """Return the measurement of some of the elements."""
         chosen = {name: getattr(self, name)[places] for name in _ARRAYS}

@@ -7,9 +7,13 @@ import numpy as np
 from fastcheck.verdict.comparison import Comparison, norm
 
 
-def place(index: tuple[int, ...]) -> str:
-    """Return an index as it is written after a name: ``[3, 17]``; nothing for a scalar."""
-    return f"[{', '.join(map(str, index))}]" if index else ""
+def place(index: tuple[int, ...], part: str = "") -> str:
+    """Return an index as it is written after a name: ``[3, 17]``; nothing for a scalar.
+
+    A part of a complex element follows: ``[3, 17].imag``.
+    """
+    element = f"[{', '.join(map(str, index))}]" if index else ""
+    return f"{element}.{part}" if part else element
 
 
 def empty(size: int) -> str:
@@ -73,6 +77,21 @@ def tiny(error: float, tolerance: float) -> str:
         f"The difference is tiny, {error:.1e} of the tensor: a small constant (ε) inside a "
         "logarithm, square root or division of the forward pass that the backward pass leaves out "
         f"looks like this. `tolerance={tolerance:.0e}` accepts it."
+    )
+
+
+def without_guards(said: str, throughout: bool, error: float) -> str:
+    """Say that the gradient leaves out small constants: those of one tensor."""
+    what = "is the gradient of the loss without" if throughout else "leaves out, in some places,"
+    return f"It {what} {said}, and differs by {error:.1e} from the right one."
+
+
+def unguarded(said: str, throughout: bool, error: float) -> str:
+    """Say the same as a note on any tensor; the figure is that of all of them."""
+    what = "is that of the loss without" if throughout else "leaves out, in some places,"
+    return (
+        f"the gradient {what} {said}; taken over all tensors, that differs by {error:.1e} from the "
+        "right one."
     )
 
 

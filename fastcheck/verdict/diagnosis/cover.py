@@ -19,6 +19,7 @@ _DIGITS = 5
 _DESCRIPTIVE = ("one-element", "one-row")
 _SAID = {
     **dict.fromkeys(("missing-l2", "missing-l1", "zero"), ("missing-path",)),
+    "conjugate": ("sign", "scale"),
     "extra-l2": ("path-twice",),
     "sign": ("constant-left-out", "activation-derivative"),
     **dict.fromkeys(("scale", "missing-mean"), ("constant-left-out", "missing-path", "path-twice")),

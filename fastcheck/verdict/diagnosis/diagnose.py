@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from fastcheck.verdict.diagnosis.cover import (
     try_all,
 )
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts, Tensors, in_report
+from fastcheck.verdict.diagnosis.families.conjugate import conjugates
 from fastcheck.verdict.diagnosis.families.few import few
 from fastcheck.verdict.diagnosis.families.forward_pass import forward_pass
 from fastcheck.verdict.diagnosis.families.layout import layouts
@@ -27,9 +29,10 @@ from fastcheck.verdict.diagnosis.families.scale import scales
 from fastcheck.verdict.diagnosis.naming import subject_is
 from fastcheck.verdict.diagnosis.parts import take_apart
 from fastcheck.verdict.diagnosis.sentences import doubtful_finding, exact_finding, partly_finding
+from fastcheck.verdict.diagnosis.textbook import said_of, without_guards
 from fastcheck.verdict.diagnosis.where_sentences import where_finding
 
-_FAMILIES = (scales, other_arrays, penalties, layouts, samples, few, forward_pass)
+_FAMILIES = (scales, conjugates, other_arrays, penalties, layouts, samples, few, forward_pass)
 """Families, from the quick to the costly."""
 
 _MOSTLY = 0.1
@@ -44,7 +47,20 @@ def diagnose(evidence: Evidence) -> Diagnosis | None:
     """
     # Gradients may be as large or small as floats go; what overflows fits nothing.
     with np.errstate(all="ignore"):
-        return _diagnosis(take_apart(evidence))
+        evidence = take_apart(evidence)
+        found = _diagnosis(evidence)
+        if found is None or _is_exact(found):
+            return found
+        with suppress(Exception):  # what is known already must not be lost for it
+            for other, held_against in without_guards(evidence):
+                again = _diagnosis(held_against)
+                if again is not None and _is_exact(again):
+                    return said_of(again, other)
+        return found
+
+
+def _is_exact(diagnosis: Diagnosis) -> bool:
+    return all(finding.certainty == "exact" for finding in diagnosis.findings)
 
 
 def _diagnosis(evidence: Evidence) -> Diagnosis | None:

@@ -11,7 +11,7 @@ from fastcheck.verdict.diagnosis.evidence import Evidence, in_report
 from fastcheck.verdict.diagnosis.factor_sentences import also, only_biases
 from fastcheck.verdict.diagnosis.factors import Factor
 from fastcheck.verdict.diagnosis.naming import Words, gradient_of
-from fastcheck.verdict.diagnosis.words import amounts, few, passes, whereabouts
+from fastcheck.verdict.diagnosis.words import amounts, conventions, few, passes, whereabouts
 
 _ROUNDED = 1e-6
 
@@ -90,6 +90,7 @@ _WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
     "scale": amounts.scale,
     "sign": amounts.scale,
     "missing-mean": amounts.scale,
+    "conjugate": conventions.conjugate,
     "zero": amounts.zero,
     "unused": amounts.unused,
     "perturbation-lost": amounts.lost,
@@ -109,6 +110,7 @@ _WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
     "missing-mask": passes.derivative,
     "constant-left-out": passes.derivative,
     "activation-derivative": passes.derivative,
+    "epsilon": passes.epsilon,
     "missing-path": passes.path,
     "path-twice": passes.path,
     "wrong-input": passes.input_of,

@@ -42,6 +42,11 @@ def _advice(found: Place, evidence: Evidence) -> list[str]:
     else:
         named = _derivatives(found) or "the derivative of the loss"
         said = [f"It is the layer next to the loss: look at {named}."]
+    if still := [f.name for f in found.first if f.sizes[1] == 0]:
+        said.append(
+            f"The loss does not change with {listed(still)} here, so nothing should flow back: "
+            "through dead units, say, or a mask of zeros."
+        )
     if found.behind:
         said.append(f"{listed([f.name for f in found.behind])} behind it may follow from that.")
     if len(found.first + found.behind) == sum(f.alive for f in evidence.tensors) > 1:

@@ -77,6 +77,36 @@ def test_the_previous_gradient_tells_a_stale_one_from_one_that_is_wrong() -> Non
     assert causes(added, previous_grads=before) == ("accumulated",)
 
 
+@pytest.mark.parametrize("share", [0.9, 0.5, 1e-3, -0.3, -1.0])
+def test_a_part_of_the_step_before_is_told_with_its_factor(share: float) -> None:
+    before = {name: g + 0.1 * np.cos(g) for name, g in GRADS.items()}
+    added = {name: g + share * before[name] for name, g in GRADS.items()}
+    assert causes(added, previous_grads=before) == ("accumulated",)
+    report = fastcheck.check(loss, PARAMS, added, previous_grads=before)
+    (finding,) = report.diagnosis.findings
+    assert set(finding.tensors) == {"W", "b"}
+    assert f"{share:.3f} × the gradient of the step before was added" in finding.explanation
+    assert "momentum buffer" in finding.explanation
+
+
+def test_a_part_of_the_step_before_is_one_part_for_all_that_it_is_said_of() -> None:
+    before = {name: g + 0.1 * np.cos(g) for name, g in GRADS.items()}
+    weights = {**GRADS, "W": GRADS["W"] + 0.9 * before["W"]}
+    assert causes(weights, previous_grads=before) == ("accumulated",)
+    both = {**weights, "b": GRADS["b"] + 0.25 * before["b"]}
+    report = fastcheck.check(loss, PARAMS, both, previous_grads=before)
+    # Two numbers and two unknowns show nothing about the bias.
+    said = [f.tensors for f in report.diagnosis.findings if f.cause == "accumulated"]
+    assert said == [("W",)]
+
+
+@pytest.mark.parametrize("share", [1.5, -1.2])
+def test_more_than_the_step_before_is_not_said_to_be_a_part_of_it(share: float) -> None:
+    before = {name: g + 0.1 * np.cos(g) for name, g in GRADS.items()}
+    added = {name: g + share * before[name] for name, g in GRADS.items()}
+    assert causes(added, previous_grads=before) == ()
+
+
 def test_twice_the_gradient_may_be_the_step_before_if_that_was_the_same() -> None:
     twice = {name: 2 * g for name, g in GRADS.items()}
     report = fastcheck.check(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,7 +87,7 @@ def test_without_a_trace_the_order_of_the_tensors_locates(diagnose: Any) -> None
     net = NETWORKS[1]
 
     def untraceable(params: Any) -> float:
-        return math.exp(math.log(net.loss(params)))
+        return float(str(net.loss(params)))
 
     grads = nets.STRANGE["another derivative"](net)
     report = fastcheck.check(untraceable, net.params, grads)

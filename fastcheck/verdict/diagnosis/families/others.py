@@ -7,8 +7,18 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.verdict.diagnosis.evidence import ALL, Evidence, Places, TensorFacts, Tensors
+from fastcheck.verdict.diagnosis.evidence import (
+    ALL,
+    Arrays,
+    Evidence,
+    Places,
+    TensorFacts,
+    Tensors,
+)
+from fastcheck.verdict.diagnosis.factors import Estimate, pooled
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, Predict
+
+_ALL_OF_IT = 1 + 1e-6
 
 
 def other_arrays(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothesis]]:
@@ -17,6 +27,7 @@ def other_arrays(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothe
     Only what is equal to the last digits in the first place costs more than a glance.
     """
     found: dict[str, list[Hypothesis]] = {}
+    decayed = {} if evidence.previous is None else _decayed(evidence, evidence.previous, tensors)
     for facts in tensors:
         if not facts.alive:
             continue
@@ -26,6 +37,9 @@ def other_arrays(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothe
             hypotheses.append(Hypothesis("parameters", ("parameters",), 1.0, same, given=True))
         if evidence.previous is not None:
             hypotheses += _earlier(facts, evidence.previous[facts.name])
+            if facts.name in decayed:
+                factor = decayed[facts.name]
+                hypotheses.append(_part_of(facts, evidence.previous[facts.name], factor))
         found[facts.name] = hypotheses
     return found
 
@@ -92,3 +106,40 @@ def _earlier(facts: TensorFacts, previous: FloatArray) -> list[Hypothesis]:
         Hypothesis("stale", ("stale",), 0.4, _exactly(facts, previous), given=True),
         Hypothesis("accumulated", ("accumulated",), 0.4, added),
     ]
+
+
+def _decayed(evidence: Evidence, previous: Arrays, tensors: Tensors) -> dict[str, float]:
+    """Return β of g = n + β·previous where 0 < |β| ≤ 1, one for all tensors that agree.
+
+    A β of 1 needs no fitting: that is all of it.
+    """
+    estimates = {f.name: _share(f, previous[f.name]) for f in tensors if f.alive}
+    factors = pooled(estimates, evidence, tensors[0].tolerance) if estimates else {}
+    shared: dict[str, float] = {}
+    for name, factor in factors.items():
+        alike = [other for other in factors if factors[other] == factor]
+        value = estimates[min(alike, key=lambda other: estimates[other].error)].value
+        if factor.value not in (0.0, 1.0) and 0 < abs(value) <= _ALL_OF_IT:
+            shared[name] = value
+    return shared
+
+
+def _share(facts: TensorFacts, previous: FloatArray) -> Estimate:
+    """Return β of g − n ≈ β·previous."""
+    use = ALL if facts.finite else np.flatnonzero(facts.usable)
+    along = previous[use]
+    square = float(along @ along)
+    if not 0 < square < np.inf:
+        return Estimate(np.nan, np.inf)
+    g, n, size = facts.analytic[use], facts.numeric[use], np.abs(along)
+    off = float(size @ facts.bars[use]) / square
+    slack = facts.tolerance.rtol * float(size @ np.abs(n)) / square
+    return Estimate(float(along @ (g - n)) / square, off + slack)
+
+
+def _part_of(facts: TensorFacts, previous: FloatArray, factor: float) -> Hypothesis:
+    def added(places: Places) -> tuple[FloatArray, FloatArray]:
+        return facts.numeric[places] + factor * previous[places], facts.bars[places]
+
+    key = ("accumulated", factor)
+    return Hypothesis("accumulated", key, 1.0, added, free=1, figures={"times": factor})

@@ -65,3 +65,18 @@ def input_of(group: Group, evidence: Evidence) -> Words:
         f"{subject_is(names)} formed with {taken} in place of {place}.",
         "Another variable was taken, or the right one was overwritten in place before it was used.",
     )
+
+
+def epsilon(group: Group, evidence: Evidence) -> Words:
+    """Say which small constant the derivative leaves out."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    share = max(hypothesis.figures["share"] for _, hypothesis in group.members)
+    those = f"{'those' if len(names) > 1 else 'that'} of the loss without"
+    what = (
+        "what a backward pass gives that leaves out, in some places," if figures["way"] else those
+    )
+    return (
+        f"{subject_is(names)} {what} {figures['said']}: up to {share:.1e} from the right ones.",
+        "What the constant keeps away from zero is hardly larger than it here, so it counts: take "
+        "it into the derivative, or write the loss so that it needs none (log-softmax, logaddexp).",
+    )

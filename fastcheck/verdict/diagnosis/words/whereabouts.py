@@ -7,6 +7,8 @@ from fastcheck.verdict.diagnosis.evidence import Evidence
 from fastcheck.verdict.diagnosis.families.layout import describe_order
 from fastcheck.verdict.diagnosis.naming import Words, axis_word, subject, subject_is
 
+_LEAST_PLAIN = 0.01
+
 
 def transpose(group: Group, evidence: Evidence) -> Words:
     """Say that it is transposed."""
@@ -85,6 +87,14 @@ def stale(group: Group, evidence: Evidence) -> Words:
 def accumulated(group: Group, evidence: Evidence) -> Words:
     """Say that the step before is in it."""
     names = [facts.name for facts in group.facts]
+    factor: float | None = group.first.figures.get("times")
+    if factor is not None:
+        times = f"{factor:.3f}" if abs(factor) >= _LEAST_PLAIN else f"{factor:.3g}"
+        return (
+            f"{subject_is(names)} the numerical one plus {times} × `previous_grads`.",
+            f"{times} × the gradient of the step before was added: it was not zeroed, or a "
+            "momentum buffer shares its memory.",
+        )
     return (
         f"{subject_is(names)} the numerical one plus `previous_grads`.",
         "The gradient of the step before was not set to zero before this one was added to it.",
