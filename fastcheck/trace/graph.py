@@ -89,6 +89,11 @@ class Guard:
     action: str
     source: SourceLine
 
+    @property
+    def discrete(self) -> bool:
+        """Whether what was read moves in jumps: most copies keep it."""
+        return self.node.primitive.discrete or self.node.value.dtype.kind in "biu"
+
 
 @dataclass
 class Graph:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.trace.graph import Node, Primitive
-from fastcheck.trace.primitives import CAST, WRITE
+from fastcheck.trace.primitives import BROADCAST, CAST, WRITE
 from fastcheck.trace.tape import Tape
 
 Step = tuple[Primitive, dict[str, Any]]
@@ -22,14 +22,31 @@ Step = tuple[Primitive, dict[str, Any]]
 class Store:
     """Memory that traced arrays share: the node of its contents, and how often it was written."""
 
-    __slots__ = ("_node", "_scratch", "exported", "tape", "version")
+    __slots__ = ("_data", "_known", "_scratch", "exported", "tape", "version")
 
-    def __init__(self, tape: Tape, node: Node) -> None:
+    def __init__(self, tape: Tape, node: Node | None, data: NDArray[Any] | None = None) -> None:
         self.tape = tape
         self.version = 0
         self.exported = False
-        self._node: Node = node
+        self._known = node
+        self._data = data
         self._scratch: NDArray[Any] | None = None
+
+    @classmethod
+    def of_data(cls, tape: Tape, data: NDArray[Any]) -> Store:
+        """Return the store of an array of the user's, whose contents are taken once needed."""
+        return cls(tape, None, data)
+
+    @property
+    def _node(self) -> Node:
+        if self._known is None:
+            assert self._data is not None
+            self._known, self._data = self.tape.constant(self._data), None
+        return self._known
+
+    @_node.setter
+    def _node(self, node: Node) -> None:
+        self._known = node
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -91,6 +108,25 @@ def positions(store: Store, steps: tuple[Step, ...]) -> NDArray[np.int64]:
     for primitive, params in steps:
         flat = primitive.evaluate(flat, **params)
     return flat
+
+
+def writable(store: Store, steps: tuple[Step, ...]) -> NDArray[np.int64]:
+    """Return the positions of a view that is written to; refused where its elements overlap."""
+    where = positions(store, steps)
+    fancy = any(_may_overlap(primitive, params) for primitive, params in steps)
+    if fancy and np.bincount(where.reshape(-1)).max(initial=0) > 1:
+        store.tape.refuse(
+            "a view whose elements overlap in memory is written to",
+            "write to a copy, or to the array that it is a view of",
+        )
+    return where
+
+
+def _may_overlap(primitive: Primitive, params: dict[str, Any]) -> bool:
+    # Only as_strided and its kin make views by index arrays.
+    index = params.get("index", ())
+    parts = index if isinstance(index, tuple) else (index,)
+    return primitive is BROADCAST or any(isinstance(part, np.ndarray) for part in parts)
 
 
 def unflattened(store: Store, where: NDArray[np.int64]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Stand-ins for `numpy`, `cupy` and `scipy.special` in the user's modules during a trace.
+"""Stand-ins for `numpy`, `cupy` and parts of `scipy` in the user's modules during a trace.
 
 Names are replaced in the namespaces of the user's modules, never in the libraries: what those and
 compiled code look up is what it always was.
@@ -17,21 +17,27 @@ import numpy as np
 
 from fastcheck.bound import users_function
 from fastcheck.params.places import imported_cupy
+from fastcheck.trace.array_api import compatibility_packages, lookups, numpy_of
 from fastcheck.trace.device_calls import (
     array_module,
     device_functions,
     functions_of,
     special_functions,
 )
+from fastcheck.trace.functions.convolution import image_functions, signal_functions
+from fastcheck.trace.functions.iteration import stand_in_of
 from fastcheck.trace.functions.making import makers
 from fastcheck.trace.functions.softmax import softmax_family
+from fastcheck.trace.functions.strided import stride_tricks
 from fastcheck.trace.holders import attributes_of_objects
 from fastcheck.trace.source import is_library
 from fastcheck.trace.tape import Tape
+from fastcheck.trace.undoing import Steps, take_back
 
 Space = dict[str, Any]
 _replacing = threading.RLock()  # a loss may itself check a gradient
 _MOST_CELLS = 1000
+_OF_SCIPY = {"special": softmax_family, "signal": signal_functions, "ndimage": image_functions}
 
 
 class _StandIn(types.ModuleType):
@@ -50,14 +56,13 @@ class _StandIn(types.ModuleType):
 @contextmanager
 def replaced_in_user_modules(loss: Callable[..., Any], tape: Tape) -> Iterator[None]:
     """Let the user's modules see functions of traced arrays in place of the libraries'."""
-    swaps = _swaps(np, makers(tape))
+    swaps = _swaps_of_numpy(tape)
+    tape.numpy = swaps[id(np)]
     if imported_cupy() is not None:
         swaps |= _swaps_of_cupy(tape, swaps[id(np)])
-    if "scipy.special" in sys.modules:
-        special = sys.modules["scipy.special"]
-        swaps |= _swaps(special, softmax_family(special))
-        swaps |= _swaps(sys.modules["scipy"], {"special": swaps[id(special)]})
-    undo: list[Callable[[], None]] = []
+        tape.cupy = swaps[id(imported_cupy())]
+    swaps |= _swaps_of_scipy()
+    undo: Steps = []
     with _replacing:
         try:
             for space in (*_spaces(loss), *_attributes(loss)):
@@ -66,8 +71,7 @@ def replaced_in_user_modules(loss: Callable[..., Any], tape: Tape) -> Iterator[N
                 _swap_cell(cell, swaps, undo)
             yield
         finally:
-            for step in reversed(undo):
-                step()
+            take_back(undo)
 
 
 def _swaps(module: types.ModuleType, replacements: Space) -> dict[int, Any]:
@@ -75,6 +79,33 @@ def _swaps(module: types.ModuleType, replacements: Space) -> dict[int, Any]:
     swaps = {id(getattr(module, name)): new for name, new in replacements.items()}
     swaps[id(module)] = _StandIn(module, replacements)
     return swaps
+
+
+def _swaps_of_numpy(tape: Tape) -> dict[int, Any]:
+    tricks = _swaps(np.lib.stride_tricks, stride_tricks())
+    lib = _swaps(np.lib, {"stride_tricks": tricks[id(np.lib.stride_tricks)]})
+    made = makers(tape)
+    swaps = tricks | lib | _swaps(np, made | {"lib": lib[id(np.lib)]})
+    for package in compatibility_packages():
+        parts = lookups(package, tape, swaps)
+        if (numpy := numpy_of(package)) is not None:
+            here = {name: new for name, new in made.items() if hasattr(numpy, name)}
+            swaps |= {key: new for key, new in _swaps(numpy, here).items() if key not in swaps}
+            parts["numpy"] = swaps[id(numpy)]
+        swaps |= _swaps(package, parts)
+    return swaps
+
+
+def _swaps_of_scipy() -> dict[int, Any]:
+    """The modules of SciPy that the user has imported, whose functions convert their arguments."""
+    swaps: dict[int, Any] = {}
+    parts: Space = {}
+    for name, stand_ins in _OF_SCIPY.items():
+        module = sys.modules.get(f"scipy.{name}")
+        if module is not None:
+            swaps |= _swaps(module, stand_ins(module))
+            parts[name] = swaps[id(module)]
+    return swaps | _swaps(sys.modules["scipy"], parts) if parts else {}
 
 
 def _swaps_of_cupy(tape: Tape, numpy: Any) -> dict[int, Any]:
@@ -108,9 +139,9 @@ def _swaps_of_cupyx(tape: Tape) -> dict[int, Any]:
     return swaps
 
 
-def _swap_names(space: Space, swaps: dict[int, Any], undo: list[Callable[[], None]]) -> None:
+def _swap_names(space: Space, swaps: dict[int, Any], undo: Steps) -> None:
     for name, value in list(space.items()):
-        new = swaps.get(id(value))
+        new = swaps.get(id(value)) or stand_in_of(value)
         if new is not None:
             undo.append(_put_back(space, name, value, new))
             space[name] = new
@@ -124,9 +155,9 @@ def _put_back(space: Space, name: str, value: Any, new: Any) -> Callable[[], Non
     return restore
 
 
-def _swap_cell(cell: types.CellType, swaps: dict[int, Any], undo: list[Callable[[], None]]) -> None:
+def _swap_cell(cell: types.CellType, swaps: dict[int, Any], undo: Steps) -> None:
     value = cell.cell_contents
-    new = swaps.get(id(value))
+    new = swaps.get(id(value)) or stand_in_of(value)
     if new is not None:
         undo.append(lambda: setattr(cell, "cell_contents", value))
         cell.cell_contents = new

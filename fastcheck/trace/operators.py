@@ -22,6 +22,8 @@ _BINARY = {
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "xor": np.bitwise_xor,
+    "lshift": np.left_shift,
+    "rshift": np.right_shift,
 }
 _COMPARE = {
     "lt": np.less,
@@ -36,7 +38,7 @@ _UNARY = {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": 
 _POWERS = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 _METHODS = """
     sum prod mean std var max min argmax argmin any all cumsum cumprod ptp argsort ravel squeeze
-    swapaxes repeat take clip round diagonal trace nonzero searchsorted
+    swapaxes repeat take clip round diagonal trace nonzero searchsorted argpartition put
 """
 
 
@@ -65,10 +67,11 @@ def _install_operators() -> None:
     for name, ufunc in _UNARY.items():
         setattr(Traced, f"__{name}__", lambda self, f=ufunc: f(self))
     setattr(Traced, "__divmod__", _divmod)  # noqa: B010  # mypy knows only declared attributes
+    setattr(Traced, "__rdivmod__", lambda self, other: _divmod(other, self))  # noqa: B010
 
 
-def _divmod(self: Any, other: Any) -> tuple[Any, Any]:
-    return self // other, self % other
+def _divmod(one: Any, other: Any) -> tuple[Any, Any]:
+    return one // other, one % other
 
 
 def _install_binary(name: str, function: Callable[..., Any]) -> None:
@@ -125,6 +128,21 @@ def _sort(self: Traced, axis: int = -1, **_: Any) -> None:
     self.assign(ordered)
 
 
+def _partition(self: Traced, kth: Any, axis: int = -1, **_: Any) -> None:
+    ordered: Any = np.partition(self, kth, axis=axis)
+    self.assign(ordered)
+
+
+def _choose(self: Traced, choices: Any, out: Any = None, mode: str = "raise") -> Any:
+    return np.choose(self, choices, out=out, mode=mode)  # type: ignore[call-overload]
+
+
+def _to_device(self: Traced, device: Any, /, *, stream: Any = None) -> Any:
+    if device != "cpu" or stream is not None:
+        raise ValueError(f"Unsupported device: {device!r}")
+    return self
+
+
 def _tobytes(self: Traced, *_: Any, **__: Any) -> Any:
     self.tape.refuse("a traced array is turned into bytes", "keep files and hashes out of the loss")
 
@@ -142,6 +160,9 @@ def install() -> None:
         "conjugate": _conj,
         "compress": _compress,
         "sort": _sort,
+        "partition": _partition,
+        "choose": _choose,
+        "to_device": _to_device,
         "tobytes": _tobytes,
     }.items():
         setattr(Traced, name, method)

@@ -24,7 +24,7 @@ _SMOOTH = """
 _DISCRETE = """
     less less_equal greater greater_equal equal not_equal logical_and logical_or logical_xor
     logical_not bitwise_and bitwise_or bitwise_xor invert isnan isinf isfinite signbit
-    sign floor ceil rint trunc floor_divide
+    sign floor ceil rint trunc floor_divide left_shift right_shift
 """
 
 
@@ -49,10 +49,13 @@ SPECIAL = {name: _of_scipy(name) for name in ("expit", "log_expit", "erf", "erfc
 
 
 def elementwise(ufunc: np.ufunc) -> Primitive:
-    """Return the primitive of a ufunc of NumPy or SciPy; KeyError if it has none."""
-    scipy = sys.modules.get("scipy.special")
-    if ufunc.__name__ in SPECIAL and getattr(scipy, ufunc.__name__, None) is ufunc:
-        return SPECIAL[ufunc.__name__]
+    """Return the primitive of a ufunc of NumPy or SciPy; KeyError if it has none.
+
+    SciPy's ufuncs of one result that have no rule are computed copy by copy.
+    """
+    name, scipy = ufunc.__name__, sys.modules.get("scipy.special")
+    if ufunc.nout == 1 and getattr(scipy, name, None) is ufunc:
+        return SPECIAL.setdefault(name, _of_scipy(name))
     return ELEMENTWISE[ufunc]
 
 
@@ -73,7 +76,8 @@ def _write(base: NDArray[Any], value: Any, index: Any) -> NDArray[Any]:
 
 def _accumulate_at(base: NDArray[Any], value: Any, index: Any) -> NDArray[Any]:
     out = np.array(base, order="K")
-    np.add.at(out, index, value)
+    # NumPy reads past the end of values that it has to broadcast to several index arrays.
+    np.add.at(out, index, np.broadcast_to(value, out[index].shape))
     return out
 
 

@@ -1,120 +1,118 @@
-"""Data as traced constants, for code that calls a method of plain data: `X.dot(W)`.
+"""The arrays that a loss finds outside itself, as traced constants while it is traced.
 
-`X.dot` is C code of an ordinary array, which no protocol reaches. If X is a traced constant, it is
-the method of a traced array. So the loss is cloned with the float arrays that it and the functions
-it calls find in closures, defaults and globals replaced. The user's own functions are not touched.
+`X.dot(W)` of plain X is C code, which no protocol reaches, and so is `net.W[...] = W`. If X and
+`net.W` are traced, these are methods of traced arrays. So each array that the loss can reach gets
+one traced array, which takes its place wherever it is found: in attributes, containers, closures,
+defaults and module variables. All of them are put back in the end.
+
+An array may be written to if every other way to its memory is known: views of one memory share a
+`Store`, as views of any traced array do. Where one of them is of another kind, or hidden in an
+object that nothing can be put into, a write is refused.
 """
 
 from __future__ import annotations
 
-import functools
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastcheck.bound import Bound
 from fastcheck.params.places import is_device_array
-from fastcheck.trace.holders import names_in
-from fastcheck.trace.source import is_library
+from fastcheck.trace.memory import Store
+from fastcheck.trace.reach import Reach, can_be_rebuilt, reach_of, rebuilt
+from fastcheck.trace.rewriting import rewritten
 from fastcheck.trace.tape import Tape
-from fastcheck.trace.traced import wrap
+from fastcheck.trace.traced import Traced, wrap
+from fastcheck.trace.undoing import Steps, take_back
+from fastcheck.trace.views import owner_of, steps_to
 
-_MOST_FUNCTIONS = 500
-
-
-def with_traced_data(function: Callable[..., Any], tape: Tape) -> Callable[..., Any]:
-    """Return `function` with the plain float arrays that it reaches as traced constants."""
-    result: Callable[..., Any] = _Rebinder(tape).replaced(function)
-    return result
+_Array = NDArray[Any]
 
 
-class _Rebinder:
-    """Replaces arrays and the functions that reach them, each once."""
+@contextmanager
+def with_traced_data(
+    loss: Callable[..., Any], tape: Tape, kinds: str
+) -> Iterator[Callable[..., Any]]:
+    """Give `loss` with the plain arrays that it reaches as traced constants.
 
-    def __init__(self, tape: Tape) -> None:
+    `kinds` are the kinds of dtypes that this is done for; arrays of others stay as they are.
+    """
+    reach = reach_of(loss)
+    swap = _Swap(tape, reach, kinds)
+    undo: Steps = []
+    try:
+        rewritten(reach.functions, tape, undo)
+        for place in reach.places:
+            new = swap.replaced(place.value)
+            if new is not place.value:
+                place.put(new, undo)
+        yield swap.replaced(loss)
+    finally:
+        take_back(undo)
+
+
+class _Swap:
+    """Finds what takes the place of arrays, and of tuples and partial functions that hold some."""
+
+    def __init__(self, tape: Tape, reach: Reach, kinds: str) -> None:
         self._tape = tape
+        self._kinds = kinds
+        self._reach = reach  # keeps the objects alive that are known by their ids
         self._known: dict[int, Any] = {}
-        self._keep_alive: list[Any] = []
-        self._globals: dict[int, dict[str, Any]] = {}
+        members: dict[int, list[_Array]] = {}
+        for array in reach.arrays:
+            if is_device_array(array):
+                self._add_device_array(array)
+            else:
+                members.setdefault(id(owner_of(array)), []).append(array)
+        hidden = [owner_of(array) for array in reach.hidden]
+        self._hidden = {id(owner) for owner in hidden}
+        # Windows made by `as_strided`, and arrays over other buffers, do not name whose they are.
+        owners = [*hidden, *(owner_of(arrays[0]) for arrays in members.values())]
+        self._borrowed = [owner for owner in owners if not owner.flags.owndata]
+        for arrays in members.values():
+            self._add_arrays(owner_of(arrays[0]), arrays)
 
     def replaced(self, value: Any) -> Any:
+        """Return what takes the place of `value`: often `value` itself."""
         if id(value) in self._known:
             return self._known[id(value)]
-        if _is_data(value):
-            data = wrap(self._tape, self._tape.constant(value))
-            # The user's array may be reached in other ways too, which would not see a write.
-            data.forbid_writes()
-            return self._remember(value, data)
-        if isinstance(value, types.FunctionType) and _of_the_user(value):
-            return self._clone(value)
-        if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType):
-            return types.MethodType(self.replaced(value.__func__), value.__self__)
-        if isinstance(value, Bound):
-            arguments = tuple(map(self.replaced, value.arguments))
-            return value.with_parts(self.replaced(value.function), arguments)
-        if isinstance(value, functools.partial):
-            args = [self.replaced(arg) for arg in value.args]
-            named = {name: self.replaced(arg) for name, arg in value.keywords.items()}
-            return functools.partial(self.replaced(value.func), *args, **named)
-        if type(value) in (list, tuple, dict):
-            return self._container(value)
-        return value
-
-    def _remember(self, value: Any, new: Any) -> Any:
-        self._keep_alive.append(value)  # an id is only good while its object lives
-        self._known[id(value)] = new
+        new = rebuilt(value, self.replaced) if can_be_rebuilt(value) else value
+        if new is not value:
+            self._known[id(value)] = new
         return new
 
-    def _container(self, value: Any) -> Any:
-        """Containers of arrays, such as a list of minibatches; others stay the user's own."""
-        parts = list(value.values() if isinstance(value, dict) else value)
-        if not any(map(_is_data, parts)):
-            return value
-        new = [self.replaced(part) for part in parts]
-        made = dict(zip(value, new, strict=True)) if isinstance(value, dict) else type(value)(new)
-        return self._remember(value, made)
+    def _add_device_array(self, array: Any) -> None:
+        if array.dtype.kind == "f":
+            data = wrap(self._tape, self._tape.constant(array))
+            # The user's array may be reached in other ways too, which would not see a write.
+            data.forbid_writes()
+            self._known[id(array)] = data
 
-    def _clone(self, function: types.FunctionType) -> Any:
-        if len(self._known) > _MOST_FUNCTIONS:
-            return function
-        cells = tuple(types.CellType() for _ in function.__closure__ or ())
-        clone = types.FunctionType(
-            function.__code__,
-            self._namespace(function),
-            function.__name__,
-            self.replaced(function.__defaults__) if function.__defaults__ else None,
-            cells or None,
-        )
-        clone.__kwdefaults__ = function.__kwdefaults__
-        clone.__dict__.update(function.__dict__)
-        self._remember(function, clone)  # before its cells: functions may refer to themselves
-        for cell, original in zip(cells, function.__closure__ or (), strict=True):
-            try:
-                cell.cell_contents = self.replaced(original.cell_contents)
-            except ValueError:  # a variable that is not assigned yet
-                continue
-        return clone
+    def _add_arrays(self, owner: _Array, arrays: list[_Array]) -> None:
+        """Add the arrays that were found in one memory."""
+        paths = [steps_to(array, owner) for array in arrays]
+        alike = all(self._suits(array) for array in (owner, *arrays)) and None not in paths
+        # What is read-only raises an error of NumPy's when the loss writes to it.
+        writeable = all(array.flags.writeable for array in (owner, *arrays))
+        if alike and writeable and owner.flags.owndata and self._is_known(owner):
+            store = Store.of_data(self._tape, owner)
+            for array, steps in zip(arrays, paths, strict=True):
+                assert steps is not None
+                self._known[id(array)] = Traced(store, steps)
+            return
+        for array in filter(self._suits, arrays):
+            data = Traced(Store.of_data(self._tape, array))
+            data.forbid_writes()
+            self._known[id(array)] = data
 
-    def _namespace(self, function: types.FunctionType) -> dict[str, Any]:
-        """Return a copy of the function's globals with what its code names replaced."""
-        source = function.__globals__
-        space = self._globals.get(id(source))
-        if space is None:
-            space = self._globals[id(source)] = dict(source)
-        for name in names_in(function.__code__):
-            if name in source:
-                value = source[name]
-                self._keep_alive.append(value)
-                space[name] = value  # functions may name each other in a circle
-                space[name] = self.replaced(value)
-        return space
+    def _suits(self, array: _Array) -> bool:
+        return type(array) is np.ndarray and array.dtype.kind in self._kinds
 
-
-def _is_data(value: Any) -> bool:
-    return (type(value) is np.ndarray or is_device_array(value)) and value.dtype.kind == "f"
-
-
-def _of_the_user(function: types.FunctionType) -> bool:
-    return not is_library(function.__code__.co_filename)
+    def _is_known(self, owner: _Array) -> bool:
+        """Whether all ways to its memory are known."""
+        if not self._reach.whole or id(owner) in self._hidden:
+            return False
+        return not any(np.may_share_memory(owner, other) for other in self._borrowed)

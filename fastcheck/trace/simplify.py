@@ -5,6 +5,9 @@ does not depend on. Taken literally, that maximum has kinks where two logits tie
 has none, and costs passes over the stack. So log(exp(x)/Σexp(x)), x − log Σexp(x) and the like
 become LOG_SOFTMAX and LOGSUMEXP of x, and a shift that is the same along their axes is taken out.
 
+Arrays that are filled part by part are read part by part: see `assembled`. Python loops over
+samples become one pass over all of them: see `rolling`.
+
 1/(1 + exp(−x)) becomes SIGMOID, whose difference stays finite where exp overflows, and one minus
 that the SIGMOID of −x, which keeps the digits that the subtraction loses.
 
@@ -18,9 +21,21 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.trace.assembled import (
+    Block,
+    box_of,
+    fitted,
+    joined,
+    leaf,
+    part_of,
+    whole,
+    with_units,
+    written,
+)
 from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primitive, SourceLine
 from fastcheck.trace.primitives import (
     BROADCAST,
+    CONCATENATE,
     CONTRACT,
     INDEX,
     LOG_SOFTMAX,
@@ -29,8 +44,10 @@ from fastcheck.trace.primitives import (
     SIGMOID,
     SUM,
     TRANSPOSE,
+    WRITE,
     elementwise,
 )
+from fastcheck.trace.rolling import rolled
 
 ADD, SUBTRACT, DIVIDE = elementwise(np.add), elementwise(np.subtract), elementwise(np.divide)
 EXP, LOG = elementwise(np.exp), elementwise(np.log)
@@ -41,6 +58,12 @@ LOGADDEXP, TANH = elementwise(np.logaddexp), elementwise(np.tanh)
 
 def simplify(graph: Graph) -> Graph:
     """Return an equal graph in which log-softmax and log-sum-exp are operations of their own."""
+    written = _rewritten(graph)
+    found = rolled(written)
+    return written if found is written else _rewritten(found)
+
+
+def _rewritten(graph: Graph) -> Graph:
     rewriter = _Rewriter()
     for node in graph:
         rewriter.take(node)
@@ -74,6 +97,7 @@ class _Rewriter:
         self._known: dict[Any, Node] = {}
         self._positive: dict[Node, bool] = {}
         self._logarithms: dict[Node, Node | None] = {}
+        self._blocks: dict[Node, Block] = {}
 
     def take(self, node: Node) -> None:
         """Copy a node of the old graph, rewritten if a rule knows it."""
@@ -82,10 +106,14 @@ class _Rewriter:
             self.new[node] = self._add(node.primitive, (), node.params, node.value, node.tensors)
             return
         operands = tuple(self.new[operand] for operand in node.operands)
+        if node.primitive not in (INDEX, WRITE):
+            operands = tuple(map(self._settled, operands))
         rewritten = None if node.constant else self._rewritten(node, operands)
         if rewritten is None or rewritten.shape != node.shape:
             rewritten = self._add(node.primitive, operands, node.params, node.value, node.tensors)
         self.new[node] = rewritten
+        if not node.constant and node.primitive in (WRITE, CONCATENATE):
+            self._assemble(rewritten)
 
     def make(self, primitive: Primitive, *operands: Node, **params: Any) -> Node:
         """Add an operation that the user did not write."""
@@ -144,6 +172,10 @@ class _Rewriter:
         return all(map(self._is_positive, moving_first))
 
     def _rewritten(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
+        if node.primitive is INDEX:
+            return self._picked(operands[0], node)
+        if node.primitive is RESHAPE:
+            return self._reshaped(operands[0], node.shape)
         if node.primitive is LOG:
             return self.log(operands[0])
         if node.primitive is SUBTRACT:
@@ -156,6 +188,54 @@ class _Rewriter:
             one = self.constant(1.0) if len(operands) == 1 else operands[0]
             return self._quotient(one, operands[-1])
         return None
+
+    # -- arrays that are filled part by part ------------------------------------------------------
+
+    def _assemble(self, node: Node) -> None:
+        """Note the parts of an array that has just been written into, or joined from parts."""
+        if not node.value.size or any(x.value.dtype != node.value.dtype for x in node.operands):
+            return
+        if node.primitive is CONCATENATE:
+            self._blocks[node] = joined(list(map(self._block, node.operands)), node.params["axis"])
+        elif node.primitive is WRITE:
+            base, value = node.operands
+            index = node.params["index"]
+            box = box_of(index, node.shape)
+            part = None if box is None else fitted(self.make, self._settled(value), index, box)
+            if box is not None and part is not None:
+                self._blocks[node] = written(self.make, self._block(base), box, self._block(part))
+
+    def _block(self, node: Node) -> Block:
+        return self._blocks.get(node) or leaf(node)
+
+    def _settled(self, node: Node) -> Node:
+        """Return what was written part by part as one concatenation, if it can be."""
+        if node.primitive is not WRITE or node not in self._blocks:
+            return node
+        return self._of(self._blocks[node])
+
+    def _of(self, block: Block) -> Node:
+        """Return the node of a block, whose parts remain known."""
+        node = whole(self.make, block)
+        if block.node is None:
+            self._blocks[node] = block
+        return node
+
+    def _picked(self, x: Node, node: Node) -> Node | None:
+        """Return x[index]: what was last written there, where that is known."""
+        index = node.params["index"]
+        box = box_of(index, x.shape) if x in self._blocks else None
+        if box is None:
+            settled = self._settled(x)
+            return None if settled is x else self._as(node, INDEX, settled, index=index)
+        part = part_of(self.make, self._blocks[x], box)
+        return self._of(with_units(self.make, part, node.shape))
+
+    def _reshaped(self, x: Node, shape: tuple[int, ...]) -> Node | None:
+        """Return an array of parts with axes of size 1 added or dropped."""
+        if x not in self._blocks or _wide(x.shape) != _wide(shape):
+            return None
+        return self._of(with_units(self.make, self._blocks[x], shape))
 
     # -- sums -------------------------------------------------------------------------------------
 
@@ -284,12 +364,19 @@ def _key(primitive: Primitive, operands: Any, params: Any, value: Any) -> Any:
         return None
     if primitive is CONSTANT:
         return (primitive, value.dtype, repr(value.item())) if np.ndim(value) == 0 else None
-    key = (primitive, operands, tuple(sorted(params.items())))
     try:
+        key = (primitive, operands, tuple((name, _frozen(params[name])) for name in sorted(params)))
         hash(key)
     except TypeError:  # an index array, say
         return None
     return key
+
+
+def _frozen(value: Any) -> Any:
+    """Return a parameter of an operation with its slices as tuples, which can be hashed."""
+    if isinstance(value, slice):
+        return slice, value.start, value.stop, value.step
+    return tuple(map(_frozen, value)) if isinstance(value, tuple) else value
 
 
 def _is_real(node: Node) -> bool:
@@ -330,8 +417,11 @@ def _only_units(node: Node) -> bool:
             return False
     elif node.primitive not in (RESHAPE, BROADCAST):
         return False
-    wide = [n for n in node.operands[0].shape if n != 1]
-    return wide == [n for n in node.shape if n != 1]
+    return _wide(node.operands[0].shape) == _wide(node.shape)
+
+
+def _wide(shape: tuple[int, ...]) -> list[int]:
+    return [n for n in shape if n != 1]
 
 
 def _plain(parts: Any) -> list[Any]:

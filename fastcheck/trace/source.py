@@ -51,14 +51,22 @@ def line_of(error: BaseException) -> SourceLine:
     return found
 
 
-@lru_cache(_MOST_FILES)
 def _is_the_users(file: str) -> bool:
     if file[:1] == "<":
         return file.startswith(("<stdin>", "<ipython"))
-    return not file.startswith(_LIBRARIES)
+    return not _is_below(file, _LIBRARIES)
+
+
+def is_library(file: str) -> bool:
+    """Whether a source file is installed rather than the user's own."""
+    return _is_below(file, _INSTALLED)
+
+
+def of_the_user(file: str) -> bool:
+    """Whether code is neither installed nor fastcheck's; also code that comes from no file."""
+    return not _is_below(file, _INSTALLED) and not _is_below(file, _LIBRARIES)
 
 
 @lru_cache(_MOST_FILES)
-def is_library(file: str) -> bool:
-    """Whether a source file is installed rather than the user's own."""
-    return file.startswith(_INSTALLED)
+def _is_below(file: str, folders: tuple[str, ...]) -> bool:
+    return file.startswith(folders)

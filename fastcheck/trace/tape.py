@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -39,12 +40,23 @@ class Tape:
 
     `place` is where the parameters are if they are CuPy arrays: the traced arrays then have CuPy's
     manners, where those differ from NumPy's. `downloads` are the CuPy arrays that it has met.
+
+    `makes_all` says that masks, indices and lists made inside the loss become traced arrays too,
+    and `numpy` and `cupy` are what the loss sees in the place of these modules.
+
+    `handed` decides which number is handed out where a traced one is read: see `logged`.
     """
 
-    def __init__(self, place: Place | None = None) -> None:
+    def __init__(
+        self, place: Place | None = None, handed: Callable[[float], float] | None = None
+    ) -> None:
         self.place = place
+        self._handed = handed
         self.downloads = Downloads()
         self.graph = Graph()
+        self.makes_all = False
+        self.numpy: Any = np
+        self.cupy: Any = None
         self.refusal: Untraceable | None = None
         self.closed = False
         self._read_out: list[tuple[float, Guard]] = []
@@ -63,7 +75,7 @@ class Tape:
         known = self._constants.get(id(value))
         if known is not None:
             original, node = known
-            if original is value and (node.value is value or _identical(node.value, value)):
+            if original is value and (node.value is value or identical(node.value, value)):
                 return node
         # A private copy: the user may write into the array later in the same forward pass.
         private = value if self.downloads.made(value) else value.copy(order="K")
@@ -84,6 +96,12 @@ class Tape:
         tensors: frozenset[str] = frozenset().union(*[operand.tensors for operand in operands])
         if not tensors:
             return self._add(CONSTANT, (), {}, value, tensors)
+        if value.dtype.kind == "c":
+            # Differences are real, and `.real`, `abs` and `conj` of a real array are no operations.
+            self.refuse(
+                "complex numbers that depend on the parameters cannot be traced",
+                "compute with their real and imaginary parts as two real arrays",
+            )
         return self._add(primitive, operands, params, value, tensors)
 
     def record_constant(self, value: NDArray[Any]) -> Node:
@@ -105,6 +123,7 @@ class Tape:
         """
         self.refuse_if_closed()
         if not node.constant:
+            number = number if self._handed is None else self._handed(number)
             self._read_out.append((number, Guard(node, "a number read from it", user_line())))
         return number
 
@@ -143,7 +162,7 @@ class Tape:
         return node
 
 
-def _identical(a: NDArray[Any], b: NDArray[Any]) -> bool:
+def identical(a: NDArray[Any], b: NDArray[Any]) -> bool:
     """Equal bit for bit: NaN is itself, and −0 is not 0."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False

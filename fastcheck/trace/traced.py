@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.params.places import imported_cupy
+from fastcheck.trace.attributes import ALTERNATIVES, alternative
 from fastcheck.trace.graph import Node, Primitive
-from fastcheck.trace.memory import Step, Store, laid_out_as, positions
+from fastcheck.trace.memory import Step, Store, laid_out_as, positions, writable
 from fastcheck.trace.primitives import (
     BROADCAST,
     CAST,
@@ -32,7 +33,6 @@ class Traced:
     """A NumPy array, or scalar, whose every operation is recorded."""
 
     __slots__ = ("_node", "_seen", "_steps", "_store")
-    __hash__ = None  # type: ignore[assignment]  # like ndarray
     __array_priority__ = 1000.0
 
     def __init__(self, store: Store, steps: tuple[Step, ...] = ()) -> None:
@@ -106,7 +106,7 @@ class Traced:
                 )
             node = self.tape.apply(CAST, node, dtype=self.dtype)
         if self._steps:
-            self._store.write_at(positions(self._store, self._steps), node)
+            self._store.write_at(writable(self._store, self._steps), node)
         else:
             self._store.replace(laid_out_as(self.tape, self.value, node))
         return self
@@ -149,13 +149,28 @@ class Traced:
         return plain
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        return np
+        return self.tape.numpy if self.tape.place is None else self.tape.cupy
 
     # -- shape and type ---------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
         return self.node.shape
+
+    @shape.setter
+    def shape(self, shape: Any) -> None:
+        view = self.derive(RESHAPE, shape=np.empty(self.shape, bool).reshape(shape).shape)
+        if view._store is not self._store:
+            raise AttributeError("incompatible shape for in-place modification")
+        self._steps, self._node, self._seen = view._steps, view._node, view._seen
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        return tuple(self.node.value.strides)
+
+    @property
+    def base(self) -> Traced | None:
+        return Traced(self._store) if self._steps else None
 
     @property
     def ndim(self) -> int:
@@ -195,8 +210,22 @@ class Traced:
         return self
 
     @property
-    def flat(self) -> Any:
-        return iter(self.derive(RESHAPE, shape=(-1,)))
+    def imag(self) -> Traced:
+        return wrap(self.tape, self.tape.record_constant(np.zeros_like(self.node.value)))
+
+    @property
+    def flat(self) -> Flat:
+        return Flat(self)
+
+    @flat.setter
+    def flat(self, values: Any) -> None:
+        Flat(self)[:] = values
+
+    def view(self, dtype: Any = None, type: Any = None) -> Traced:
+        same = dtype is None or dtype is np.ndarray or dtype == self.dtype
+        if not same or type not in (None, np.ndarray):
+            self.tape.refuse("ndarray.view as another type", "write x.astype(dtype)")
+        return self.derive(RESHAPE, shape=self.shape)
 
     def __len__(self) -> int:
         return len(self.node.value)
@@ -231,6 +260,13 @@ class Traced:
         whole = self.value.__index__()
         self.tape.guard(self.node, "an index")
         return int(whole)
+
+    def __hash__(self) -> int:
+        """As a NumPy integer, for `table[np.argmax(x)]`; what it hashes to is a branch."""
+        if not self.is_scalar or self.dtype.kind not in "biu":
+            raise TypeError("unhashable type: 'numpy.ndarray'")
+        self.tape.guard(self.node, "a key")
+        return hash(self.value)
 
     def __contains__(self, item: Any) -> bool:
         return bool((self == item).any())
@@ -275,7 +311,7 @@ class Traced:
                 return  # the second half of `x[i] += y`: NumPy stores x[i] where it lies already
         node = as_node(self.tape, value)
         if self._steps:
-            self._store.write_at(positions(self._store, self._steps)[index], node)
+            self._store.write_at(writable(self._store, self._steps)[index], node)
         else:
             self._store.write(index, node)
 
@@ -316,7 +352,8 @@ class Traced:
         return wrap(self.tape, self.tape.apply(CAST, self.node, dtype=np.dtype(dtype)))
 
     def fill(self, value: Any) -> None:
-        self[...] = value
+        if not self.is_scalar:  # which NumPy fills a copy of
+            self[...] = value
 
     def __getattr__(self, name: str) -> Any:
         place = self.tape.place
@@ -327,11 +364,39 @@ class Traced:
                 return place.device
             if hasattr(imported_cupy().ndarray, name):
                 raise UntraceableAttribute(f"cupy.ndarray.{name} cannot be traced; {DEVICE_REMEDY}")
-        if name.startswith("__") or not hasattr(np.ndarray, name):
+        if name == "device":
+            return "cpu"
+        if name not in ALTERNATIVES and (name.startswith("__") or not hasattr(np.ndarray, name)):
             raise AttributeError(f"a traced array has no attribute {name!r}")
-        raise UntraceableAttribute(
-            f"ndarray.{name} cannot be traced; use a NumPy function of the array instead"
-        )
+        raise UntraceableAttribute(f"ndarray.{name} cannot be traced; {alternative(name)}")
+
+
+class Flat:
+    """`x.flat`: the elements one after the other, to read and to write."""
+
+    def __init__(self, array: Traced) -> None:
+        self.base = array
+
+    def __len__(self) -> int:
+        return self.base.size
+
+    def __iter__(self) -> Iterator[Traced]:
+        return iter(self.base.derive(RESHAPE, shape=(-1,)))
+
+    def __getitem__(self, index: Any) -> Traced:
+        return self.copy()[index]
+
+    def __setitem__(self, index: Any, values: Any) -> None:
+        tape = self.base.tape
+        index, values = plain_index(tape, index), wrap(tape, as_node(tape, values))
+        places = np.arange(self.base.size)[index]
+        # Fewer values than places are used again from the first on.
+        many = np.arange(np.size(places)).reshape(np.shape(places)) % np.size(values)
+        chosen = np.take(values, many) if np.ndim(values) else values
+        self.base[np.unravel_index(places, self.base.shape)] = chosen
+
+    def copy(self) -> Traced:
+        return self.base.derive(RESHAPE, shape=(-1,)).copy()
 
 
 def wrap(tape: Tape, node: Node) -> Traced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastcheck.params.places import on_host
 from fastcheck.trace import dispatch as dispatch  # before any of NumPy is patched
 from fastcheck.trace import operators as operators  # gives Traced its methods
 from fastcheck.trace.graph import Graph, Node
+from fastcheck.trace.logged import bounded, same, trials
 from fastcheck.trace.namespace import replaced_in_user_modules
 from fastcheck.trace.primitives import RESHAPE
 from fastcheck.trace.rebinding import with_traced_data
@@ -21,7 +23,11 @@ from fastcheck.trace.traced import Traced, wrap
 
 
 def trace(
-    loss: Callable[[Any], Any], tree: ParamTree, on_call: Callable[[], None] = lambda: None
+    loss: Callable[[Any], Any],
+    tree: ParamTree,
+    on_call: Callable[[], None] = lambda: None,
+    keeping: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    insist: bool = True,
 ) -> Graph:
     """Trace `loss` at the parameters of `tree`.
 
@@ -32,7 +38,11 @@ def trace(
     tree : ParamTree
         The parameters; their float64 values become the inputs of the graph.
     on_call : callable, optional
-        Called before each call of `loss`: one, or two where the first attempt has to be given up.
+        Called before each call of `loss`: one, or up to seven where attempts are given up.
+    keeping : callable, optional
+        Gives a context manager that puts back what the call inside it changes.
+    insist : bool, optional
+        Try other ways, too, where a number leaves the trace.
 
     Returns
     -------
@@ -45,29 +55,77 @@ def trace(
         When anything on the way cannot be traced faithfully: which function, on which line of the
         user's code, and what to write instead.
     """
-    try:
-        return _traced(loss, tree, on_call)
-    except Converted as refusal:
+    if tree.has_complex:
+        raise Untraceable("complex parameters are computed by calling `loss`")
+
+    def attempt(kinds: str | None, handed: Callable[[float], float] | None = None) -> Graph:
+        with keeping():
+            return _traced(loss, tree, on_call, kinds, handed)
+
+    first: Untraceable | None = None
+    best: Graph | None = None
+    for kinds in _ATTEMPTS:
         try:
-            return _traced(loss, tree, on_call, data=True)
-        except Untraceable:
-            raise refusal from None
+            graph = attempt(kinds)
+        except Converted as refusal:
+            first = first or refusal
+        except Untraceable as refusal:
+            if kinds is None:
+                raise
+            first = first or refusal
+        else:
+            if not (insist and escapes(graph)):
+                return graph
+            if best is None or escapes(graph) <= escapes(best):
+                best, found = graph, kinds
+    if best is None:
+        assert first is not None
+        raise first
+    return bounded(best) if _is_only_logged(best, lambda handed: attempt(found, handed)) else best
+
+
+def _is_only_logged(
+    graph: Graph, traced_again: Callable[[Callable[[float], float]], Graph]
+) -> bool:
+    """Whether the graph would be the same if the numbers that left it had been others."""
+    try:
+        return all(same(graph, traced_again(handed)) for handed in trials())
+    except Untraceable:
+        return False
+
+
+_ATTEMPTS = (None, "f", "fiub")
+"""Of which kinds the arrays are that the loss finds outside itself and that are traced, too.
+
+None at first: most losses need none of it. Masks and labels come last, as they are often used in
+ways that only plain ones can be.
+"""
+
+
+def escapes(graph: Graph) -> int:
+    """Return how many numbers that are not discrete have left the trace, and may have come back."""
+    return sum(not guard.discrete for guard in graph.guards)
 
 
 def _traced(
     loss: Callable[[Any], Any],
     tree: ParamTree,
     on_call: Callable[[], None],
-    data: bool = False,
+    kinds: str | None,
+    handed: Callable[[float], float] | None = None,
 ) -> Graph:
-    """Trace once; with `data`, the plain arrays that the loss reaches are traced constants."""
-    tape = Tape(next((tensor.place for tensor in tree if tensor.place is not None), None))
+    """Trace once; of `kinds` are the arrays that the loss finds and that are traced constants."""
+    tape = Tape(next((tensor.place for tensor in tree if tensor.place is not None), None), handed)
+    tape.makes_all = kinds == _ATTEMPTS[-1]
     leaves = {
         tensor.name: _parameter(tape, tensor.name, tensor.value, tensor.scalar) for tensor in tree
     }
     try:
-        with replaced_in_user_modules(loss, tape), np.errstate(all="ignore"):
-            function = with_traced_data(loss, tape) if data else loss
+        with (
+            replaced_in_user_modules(loss, tape),
+            np.errstate(all="ignore"),
+            nullcontext(loss) if kinds is None else with_traced_data(loss, tape, kinds) as function,
+        ):
             on_call()
             tape.graph.output = _output(tape, function(tree.build(leaves)))
     except Untraceable:

@@ -107,7 +107,7 @@ class LeNet:
         return g
 
 
-@network("LeNet by im2col with fancy indexing", no_kernel="W1 b1 W2 b2", large=(64, 12))
+@network("LeNet by im2col with fancy indexing", large=(64, 12))
 def lenet_im2col(N, F, side=6, C=3):
     rng = np.random.default_rng(11)
     net = LeNet(rng.normal(size=(N, 1, side, side)), rng.integers(C, size=N))
@@ -128,7 +128,6 @@ def lenet_im2col(N, F, side=6, C=3):
 
 @network(
     "LeNet by sliding_window_view and tensordot, average pooling",
-    no_kernel="K1 c1 K2 c2",
     large=(64, 12),
 )
 def lenet_windows(n, F, side=8, C=3):
@@ -230,7 +229,7 @@ def cnn_einsum(n, F, side=6, C=2):
 
 
 @network(
-    "CNN by four nested loops, max pooling by np.max of slices", no_kernel="W b", large=(64, 2)
+    "CNN by four nested loops, max pooling by np.max of slices", no_kernel="W", large=(64, 2)
 )
 def cnn_loops(m, F, side=5, C=2):
     m, F = min(m, 8), min(F, 2)  # nobody has the patience for more
@@ -458,7 +457,7 @@ def pooling_unravel(n, F, side=4):
     return Case(loss, params, grads, {"row and column swapped": "W"})
 
 
-@network("transposed convolution that adds blocks up", no_kernel="all", large=(64, 64))
+@network("transposed convolution that adds blocks up", large=(64, 64))
 def deconvolution(n, F, side=3):
     rng = np.random.default_rng(19)
     Z = rng.normal(size=(n, F))
@@ -501,7 +500,7 @@ def deconvolution(n, F, side=3):
 
 @network(
     "convolutions by scipy.signal.correlate2d, channel by channel",
-    loop="turned into an ordinary one",
+    no_kernel="K",
     large=(16, 2),
 )
 def scipy_correlate(n, F, side=5, C=2):
@@ -546,7 +545,6 @@ def scipy_correlate(n, F, side=5, C=2):
 
 @network(
     "im2col by as_strided, of an inner layer too",
-    loop="strides cannot be traced",
     large=(64, 24),
 )
 def strided(n, F, side=6):

@@ -11,7 +11,7 @@ def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-@network("bag of words: E[indices].mean, repeated indices", no_kernel="E")
+@network("bag of words: E[indices].mean, repeated indices")
 def bag_of_words(n, H, V=9, length=4, C=3):
     rng = np.random.default_rng(51)
     words = rng.integers(V, size=(n, length))
@@ -44,7 +44,7 @@ def bag_of_words(n, H, V=9, length=4, C=3):
     return Case(loss, params, grads, {"+= loses repeated words": "E"})
 
 
-@network("language model: concatenated embeddings, tied output", no_kernel="C", large=(64, 24))
+@network("language model: concatenated embeddings, tied output", large=(64, 24))
 def tied_language_model(n, H, V=8, context=3):
     rng = np.random.default_rng(52)
     words = rng.integers(V, size=(n, context + 1))
@@ -117,7 +117,7 @@ def skip_gram(n, H, V=10, K=4):
     return Case(loss, params, grads, {"repeated negatives counted once": "center outside"})
 
 
-@network("word2vec, negative samples in one einsum", no_kernel="W_out", large=(64, 64))
+@network("word2vec, negative samples in one einsum", large=(64, 64))
 def skip_gram_vectorised(n, H, V=12, K=5):
     rng = np.random.default_rng(54)
     center, outside = rng.integers(V, size=n), rng.integers(V, size=n)
@@ -225,7 +225,7 @@ def glove(n, H, V=9):
     return Case(loss, params, grads, {"weights forgotten": "w u b c"})
 
 
-@network("matrix factorisation over the ratings that there are", no_kernel="all", large=(64, 32))
+@network("matrix factorisation over the ratings that there are", large=(64, 32))
 def factorisation(n, H, items=8, lam=0.02):
     users = max(4, n // 2)
     rng = np.random.default_rng(57)
@@ -246,7 +246,7 @@ def factorisation(n, H, items=8, lam=0.02):
     return Case(loss, params, grads, {"half the penalty": "Q"})
 
 
-@network("graph convolution over a normalised adjacency", no_kernel="all", large=(64, 128))
+@network("graph convolution over a normalised adjacency", large=(64, 128))
 def graph_convolution(n, H, D=4, C=3):
     rng = np.random.default_rng(58)
     A = (rng.random((n, n)) < 0.3).astype(float)

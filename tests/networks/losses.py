@@ -114,7 +114,7 @@ def labels_clipped(n, H):
     return head.case(loss, slope, "divided by the classes too")
 
 
-@network("cross-entropy: a loop over samples and classes", no_kernel="all")
+@network("cross-entropy: a loop over samples and classes")
 def nested_sums(n, H):
     n = min(n, 16)
     head = Head(84, n, H)
@@ -204,7 +204,7 @@ def binary_logits(n, H):
     return head.case(loss, slope, "mean over the samples only")
 
 
-@network("binary cross-entropy, a sigmoid in two masked halves", no_kernel="all")
+@network("binary cross-entropy, a sigmoid in two masked halves")
 def binary_masked_sigmoid(n, H):
     head = Head(89, n, H)
 
@@ -268,7 +268,7 @@ def hinge(n, H):
     return head.case(loss, slope, "the right class left out")
 
 
-@network("multiclass hinge, a loop with if margin > 0", no_kernel="W1 b1")
+@network("multiclass hinge, a loop with if margin > 0")
 def hinge_loop(n, H):
     n = min(n, 16)
     head = Head(92, n, H)
@@ -341,9 +341,8 @@ SCALINGS = {
 
 def _squares(name: str) -> None:
     of, factor = SCALINGS[name]
-    written_out = name in ("a running sum over samples", "one product of the flat errors")
 
-    @network(f"squared error: {name}", no_kernel="all" if written_out else "")
+    @network(f"squared error: {name}")
     def squares(n: int, H: int) -> Case:
         head = Head(94, n, H)
 
@@ -376,7 +375,7 @@ def huber_where(n, H, delta=0.8):
     return head.case(loss, slope, "squares everywhere")
 
 
-@network("Huber loss by masks that pick elements", no_kernel="all")
+@network("Huber loss by masks that pick elements")
 def huber_masks(n, H, delta=1.0):
     head = Head(96, n, H)
 
@@ -511,7 +510,7 @@ def triplet(n, H, margin=0.5):
     return Case(loss, params, grads, {"all triplets active": "W"})
 
 
-@network("InfoNCE: cosine similarities of a batch with itself", no_kernel="all", large=(64, 128))
+@network("InfoNCE: cosine similarities of a batch with itself", large=(64, 128))
 def info_nce(n, H, temperature=0.5):
     rng = np.random.default_rng(102)
     A = rng.normal(size=(n, D))

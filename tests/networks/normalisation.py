@@ -293,7 +293,7 @@ def rms_weight_norm(n, H, D=4):
     return Case(loss, params, grads, {"norm taken for a constant": "V"})
 
 
-@network("group norm by reshape", no_kernel="W", large=(64, 256))
+@network("group norm by reshape", large=(64, 256))
 def group_norm(n, H, G=2, D=4):
     rng = np.random.default_rng(27)
     X, T = rng.normal(size=(n, D)), rng.normal(size=(n, H))

@@ -255,7 +255,6 @@ class InPlaceNetwork(FlatNetwork):
 
 @network(
     "a network object whose set_weights writes W[...] in place",
-    loop="`net.W = W` for `net.W[...] = W`",
     large=(64, 24),
 )
 def set_weights_in_place(n, H):
@@ -275,7 +274,7 @@ def set_weights_in_place(n, H):
     return Case(loss, theta, grads, {"wrong order": "params"})
 
 
-@network("unrolled thetas with a column of ones, a penalty without the biases", no_kernel="all")
+@network("unrolled thetas with a column of ones, a penalty without the biases")
 def unrolled(m, H, D=4, K=3, lam=0.7):
     rng = np.random.default_rng(65)
     X, y = rng.normal(size=(m, D)), rng.integers(K, size=m)
@@ -482,7 +481,7 @@ def logistic(m, n_x):
     return Case(loss, params, grads, {"sign": "w"})
 
 
-@network("per-sample losses in a Python list, then np.mean", no_kernel="all")
+@network("per-sample losses in a Python list, then np.mean")
 def list_of_losses(n, H):
     rng, X, y = blobs(70, n)
     params = {"W1": rng.normal(size=(4, H)), "W2": rng.normal(size=(H, 3)) / np.sqrt(H)}
@@ -513,7 +512,7 @@ def list_of_losses(n, H):
     return Case(loss, params, grads, {"sum for mean": "W1 W2"})
 
 
-@network("an autoencoder with tied weights", no_kernel="W")
+@network("an autoencoder with tied weights")
 def autoencoder(n, H, D=6):
     rng = np.random.default_rng(71)
     X = rng.random((n, D))
@@ -592,7 +591,6 @@ class Scratch:
 
 @network(
     "buffers of the object, filled in place in every pass",
-    loop="make arrays that collect results with np.zeros(...) inside the loss",
 )
 def scratch(n, H):
     rng, X, y = blobs(73, n)
@@ -639,7 +637,7 @@ class Model:
         return {"W1": self.X.T.dot(dh), "b1": dh.sum(axis=0), "W2": self.h.T.dot(d)}
 
 
-@network("data kept on the object: self.X.dot(W)", loop="write np.dot(X, W) for X.dot(W)")
+@network("data kept on the object: self.X.dot(W)")
 def data_on_self(n, H):
     rng, X, y = blobs(75, n)
     model = Model(X, y)
@@ -647,7 +645,7 @@ def data_on_self(n, H):
     return Case(model.loss, params, model.backward, {"h for h squared": "W1 b1"})
 
 
-@network("a list of (x, y) pairs: x.dot(W)", loop="write np.dot(X, W) for X.dot(W)")
+@network("a list of (x, y) pairs: x.dot(W)")
 def list_of_samples(n, H):
     rng, X, y = blobs(76, n)
     samples = list(zip(X, np.eye(3)[y], strict=True))
@@ -673,7 +671,7 @@ def list_of_samples(n, H):
     return Case(loss, params, grads, {"last sample only": "W1"})
 
 
-@network("a running loss of floats", loop="a plain Python number", large=(64, 12))
+@network("a running loss of floats", large=(64, 12))
 def float_losses(n, H):
     rng, X, _ = blobs(77, n)
     T = rng.normal(size=(n, 2))
@@ -696,7 +694,6 @@ def float_losses(n, H):
 
 @network(
     "math.log of a probability, one sample after the other",
-    loop="a plain Python number",
     large=(64, 12),
 )
 def math_log(n, H):

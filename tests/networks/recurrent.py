@@ -83,7 +83,6 @@ def lstm_preallocated(n, H, T=5, D=3, C=3):
 
 @network(
     "LSTM, a matrix for each gate, samples in columns, caches in dicts",
-    no_kernel="Wf bf Wi bi Wc bc Wo bo",
     large=(64, 16),
 )
 def lstm_columns(m, n_a, T=4, n_x=3, n_y=2):
@@ -167,7 +166,7 @@ def lstm_columns(m, n_a, T=4, n_x=3, n_y=2):
 
 
 @network(
-    "GRU, h filled into np.zeros((T + 1, n, H))", no_kernel="Wz Wr Wn bz br bn", large=(64, 20)
+    "GRU, h filled into np.zeros((T + 1, n, H))", large=(64, 20)
 )
 def gru_preallocated(n, H, T=5, D=3):
     rng = np.random.default_rng(3)
@@ -232,7 +231,7 @@ def gru_preallocated(n, H, T=5, D=3):
     return Case(loss, params, grads, bugs)
 
 
-@network("vanilla RNN, a list of states and np.stack", no_kernel="[0] [1]", large=(64, 24))
+@network("vanilla RNN, a list of states and np.stack", large=(64, 24))
 def rnn_stack(n, H, T=6, D=4, C=3):
     rng = np.random.default_rng(4)
     X = rng.normal(size=(n, T, D))
@@ -287,7 +286,7 @@ def rnn_stack(n, H, T=6, D=4, C=3):
     return Case(loss, params, grads, bugs)
 
 
-@network("vanilla RNN, a list of states and np.array", no_kernel="W", large=(64, 24))
+@network("vanilla RNN, a list of states and np.array", large=(64, 24))
 def rnn_array(n, H, T=5, D=3):
     rng = np.random.default_rng(5)
     xs = [rng.normal(size=(n, D)) for _ in range(T)]
@@ -327,7 +326,6 @@ def rnn_array(n, H, T=5, D=3):
 
 @network(
     "character RNN: dicts of columns by time, a running loss",
-    no_kernel="Wxh Whh bh",
     large=(25, 24),
 )
 def char_rnn(T, H, V=7):
@@ -381,7 +379,7 @@ def char_rnn(T, H, V=7):
     return Case(lambda p: forward(p)[0], params, grads, bugs)
 
 
-@network("RNN over words: U[:, word], s[-1] holds the initial state", no_kernel="W", large=(12, 24))
+@network("RNN over words: U[:, word], s[-1] holds the initial state", large=(12, 24))
 def word_rnn(T, H, V=6):
     rng = np.random.default_rng(7)
     sentences = rng.integers(V, size=(2, T + 1))
@@ -439,7 +437,6 @@ def word_rnn(T, H, V=6):
 
 @network(
     "bidirectional RNN, two passes joined by np.concatenate",
-    no_kernel="Wxf Whf Wxb Whb",
     large=(64, 16),
 )
 def bidirectional(n, H, T=4, D=3):
@@ -525,7 +522,7 @@ class GRUCell:
         return dh * z + dhU @ self.U.T
 
 
-@network("GRU cell, a class with a stack of caches", no_kernel="all", large=(64, 12))
+@network("GRU cell, a class with a stack of caches", no_kernel="W", large=(64, 12))
 def gru_cell(n, H, T=4, D=3):
     rng = np.random.default_rng(9)
     X, Y = rng.normal(size=(T, n, D)), rng.normal(size=(n, H))
@@ -557,7 +554,7 @@ def gru_cell(n, H, T=4, D=3):
     return Case(loss, params, grads, {"reset gate left out of U": "W U b"})
 
 
-@network("RNN with masks for sequences of different lengths", no_kernel="Wh", large=(64, 20))
+@network("RNN with masks for sequences of different lengths", large=(64, 20))
 def masked_rnn(n, H, T=5, D=3, C=3):
     rng = np.random.default_rng(10)
     X = rng.normal(size=(n, T, D))

@@ -59,12 +59,13 @@ def test_every_way_to_read_a_decision_is_guarded(x: np.ndarray, loss: Any, actio
 @pytest.mark.parametrize(
     "loss",
     [
-        lambda a: a.sum() * float(a[0, 0]),
-        lambda a: float(a[0, 0]) + float(a[1, 1]),
-        lambda a: a.sum() + math.exp(a[0, 0]),
-        lambda a: round(float(a.sum()), 3),
+        lambda a: a.sum() * next(map(float, a[0])),
+        lambda a: sum(map(float, a.ravel())),
+        lambda a: a.sum() + next(map(math.exp, a[0])),
+        lambda a: round(complex(a.sum()).real, 3) + a[0, 0],
         lambda a: a.sum() * complex(a[0, 0]).real,
-        lambda a: np.sum(a * np.array([float(a[0, 0])] * 4)),
+        lambda a: np.sum(a * np.array([*map(float, a[0])])),
+        lambda a: a.sum() * eval("float(a[0, 0])"),
     ],
 )
 def test_a_number_that_leaves_the_trace_is_found(x: np.ndarray, loss: Any) -> None:

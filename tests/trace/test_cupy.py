@@ -2,7 +2,7 @@
 
 import operator
 import sys
-from types import ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -263,10 +263,10 @@ class TestRefusals:
         assert X.get().tobytes() == before.tobytes()
 
     def test_what_cupy_compiled_says_the_way_out(self, X: Any, W: Any) -> None:
-        held = SimpleNamespace(X=X)
+        held = MappingProxyType({"X": X})
 
         def loss(p: Any) -> Any:
-            return np.sum(held.X.dot(p))
+            return np.sum(next(map(held["X"].dot, [p])))
 
         message = refusal(loss, W)
         line = loss.__code__.co_firstlineno + 1
@@ -294,7 +294,7 @@ class TestRefusals:
             lambda p: cp.sum(cp.fancy(p)), W
         )
 
-    @pytest.mark.parametrize("name", ["data", "set", "view"])
+    @pytest.mark.parametrize("name", ["data", "set"])
     def test_memory_of_the_device(self, W: Any, name: str) -> None:
         loss = lambda p: np.sum(p) + len(str(getattr(p, name)))  # noqa: E731
         assert f"cupy.ndarray.{name} cannot be traced; write xp =" in refusal(loss, W)

@@ -187,12 +187,24 @@ def test_a_made_array_passes_where_numpy_wants_a_real_one(x: np.ndarray) -> None
     traced(loss, x)
 
 
-def test_an_array_from_elsewhere_cannot_take_traced_values(x: np.ndarray) -> None:
+def test_an_array_from_elsewhere_takes_traced_values(x: np.ndarray) -> None:
     def loss(a: Any) -> Any:
         made = np.random.default_rng(0).random(4)
         made[0] = a[0, 0]
-        return made.sum()
+        return made.prod()
 
-    reason = escaped_number(trace(loss, ParamTree.from_user(x)), "params")
+    assert escaped_number(traced(loss, x), "params") is None
+
+
+def test_an_array_of_code_without_a_source_cannot_take_traced_values(x: np.ndarray) -> None:
+    space: dict[str, Any] = {"np": np}
+    exec(
+        "def loss(a):\n"
+        "    made = np.random.default_rng(0).random(4)\n"
+        "    made[0] = a[0, 0]\n"
+        "    return made.sum()\n",
+        space,
+    )
+    reason = escaped_number(trace(space["loss"], ParamTree.from_user(x)), "params")
     assert reason is not None
     assert "a plain Python number is made of an array that depends on params" in reason

@@ -63,6 +63,11 @@ b = a; b[np.arange(3), [0, 1, 2]] -= 1
 b = a; b[[0, 0, 1]] += 1
 b = a; np.add.at(b, [0, 0, 1], 1.0)
 b = a[:, 1]; np.add.at(b, [0, 0, 1], w[:3])
+b = w * 1.0; c = np.atleast_2d(b); np.add.at(c, [0, 0, -1], w)
+b = a; np.add.at(b, [0, 0, 1], b[1])
+b = a; np.add.at(b[1:], [0, 0], b[:2])
+b = a; np.maximum.at(b, ([0, 0, 1], 1), w[:3])
+b = a.T; np.multiply.at(b, [0, 0], 0.5)
 b = a; b[..., -1] = b[..., 0]
 b = a; b[1:] = b[:-1]
 b = a; b[:-1] = b[1:] * 2

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -25,19 +26,20 @@ def here(loss: Any, offset: int = 0) -> str:
 def test_a_refusal_names_the_function_the_line_and_the_remedy(x: np.ndarray) -> None:
     def loss(a: Any) -> Any:
         b = a * 2
-        return np.piecewise(b, [b > 0], [1.0])
+        return np.roots(b[0])
 
     assert refusal(loss, x) == (
-        "numpy.piecewise of an array that depends on the parameters cannot be traced "
-        f"({here(loss, 2)}); write np.where(condition, this, that)"
+        "numpy.roots of an array that depends on the parameters cannot be traced "
+        f"({here(loss, 2)}); its result is complex in general; write the formula of the root that "
+        "you want"
     )
 
 
 def test_writing_into_plain_data_is_refused(x: np.ndarray) -> None:
-    data = np.arange(3).astype(np.float64).tolist()
+    hidden = MappingProxyType({"data": np.zeros(3)})
 
     def loss(a: Any) -> Any:
-        plain = np.float64(data)
+        plain = hidden["data"]
         plain += a[:, 0]
         return plain.sum()
 
@@ -48,8 +50,10 @@ def test_writing_into_plain_data_is_refused(x: np.ndarray) -> None:
 
 
 def test_storing_into_plain_data_is_refused(x: np.ndarray) -> None:
+    hidden = MappingProxyType({"data": np.zeros(4)})
+
     def loss(a: Any) -> Any:
-        plain = np.random.default_rng(0).normal(size=4)
+        plain = hidden["data"]
         plain[:] = a[0]
         return plain.sum()
 
@@ -61,23 +65,26 @@ def test_storing_into_plain_data_is_refused(x: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("loss", "what"),
     [
-        (lambda a: np.interp(a, [0, 1], [0, 1]).sum(), "numpy.interp"),
+        (lambda a: np.interp(a, [0, 1], [0, 1], period=1).sum(), "np.interp with period="),
         (lambda a: np.unique(a).sum(), "numpy.unique"),
-        (lambda a: np.linalg.cholesky(a @ a.T).sum(), "numpy.linalg.cholesky"),
-        (lambda a: np.linalg.norm(a, 2), "np.linalg.norm of a matrix with ord=2"),
+        (lambda a: np.linalg.eig(a[:, :3])[0].sum(), "numpy.linalg.eig"),
+        (lambda a: np.linalg.qr(a, mode="raw")[0].sum(), "np.linalg.qr with mode='raw'"),
         (lambda a: np.fft.fft(a).real.sum(), "numpy.fft.fft"),
-        (lambda a: np.add(a, 1, where=a > 0).sum(), "np.add(..., where=mask)"),
-        (lambda a: np.multiply.at(a, [0], 2.0), "np.multiply.at"),
-        (lambda a: np.add.reduceat(a, [0, 1]).sum(), "reduceat"),
-        (lambda a: np.modf(a)[0].sum(), "numpy.modf"),
-        (lambda a: np.median(a, keepdims=True), "np.median with keepdims="),
+        (lambda a: np.add(a, 1, where=a > 0).sum(), "np.add(..., where=mask) without out="),
+        (lambda a: np.frexp(a)[0].sum(), "numpy.frexp"),
+        (lambda a: np.nanmedian(a), "numpy.nanmedian"),
+        (lambda a: np.isin(np.round(a, 1), [0.1]).sum(), "np.isin of numbers"),
+        (lambda a: np.quantile(a, 0.5, weights=a**2), "np.quantile with weights="),
+        (lambda a: np.cov(a, aweights=a[0] ** 2).sum(), "np.cov with weights"),
+        (lambda a: np.cross(a[:, :2], a[:, 2:]).sum(), "vectors of length 2"),
+        (lambda a: sum(float(b) for b in np.nditer(a)), "np.nditer"),
+        (lambda a: np.vectorize(lambda b: (b, b))(a)[0].sum(), "several results"),
         (lambda a: np.pad(a, 1, mode="mean").sum(), "np.pad with mode='mean'"),
-        (lambda a: np.diff(a, prepend=0).sum(), "np.diff with prepend="),
-        (lambda a: np.average(a, returned=True)[0], "np.average(..., returned=True)"),
         (lambda a: a.view(np.int64).sum(), "ndarray.view"),
         (lambda a: pickle.loads(pickle.dumps(a)).sum(), "pickled"),
         (lambda a: np.frombuffer(a.tobytes()).sum(), "turned into bytes"),
-        (lambda a: scipy.special.gammaln(a).sum(), "ufunc.gammaln"),
+        (lambda a: scipy.special.sici(a)[0].sum(), "ufunc.sici"),
+        (lambda a: logsumexp(a, return_sign=True)[0], "logsumexp with return_sign="),
         (lambda a: np.sum(a[0, 0][a[0, 0] > 0]), "indexed by a single True or False"),
         (lambda a: math.fsum(a[0].data), "ndarray.data"),
     ],

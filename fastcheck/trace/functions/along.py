@@ -13,6 +13,15 @@ from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import contains_traced
 
 
+@traced(np.apply_over_axes)
+def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+    for axis in np.atleast_1d(axes).tolist():
+        axis = one_axis(axis, np.ndim(a))
+        reduced = func(a, axis)
+        a = reduced if np.ndim(reduced) == np.ndim(a) else np.expand_dims(reduced, axis)
+    return a
+
+
 @traced(np.apply_along_axis)
 def apply_along_axis(
     func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any

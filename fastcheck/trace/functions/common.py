@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import operator
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
 
 from fastcheck.trace.graph import Node, Primitive
 from fastcheck.trace.tape import Tape
-from fastcheck.trace.traced import Traced, as_node, wrap
+from fastcheck.trace.traced import Traced, as_node, contains_traced, wrap
 
 
 def tape_of(*values: Any) -> Tape:
@@ -68,3 +71,18 @@ def one_axis(axis: Any, ndim: int) -> int:
     if not -ndim <= axis < ndim:
         raise np.exceptions.AxisError(axis, ndim)
     return int(axis) % ndim
+
+
+def stand_ins(module: ModuleType, rules: dict[str, Callable[..., Any]]) -> dict[str, Any]:
+    """Return what takes the place of a module's functions: the rule for traced arrays, by name."""
+    known = {name: rule for name, rule in rules.items() if hasattr(module, name)}
+    return {name: _either(rule, getattr(module, name)) for name, rule in known.items()}
+
+
+def _either(rule: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def choose(*args: Any, **kwargs: Any) -> Any:
+        reached = contains_traced(args) or contains_traced(kwargs)
+        return (rule if reached else original)(*args, **kwargs)
+
+    return choose

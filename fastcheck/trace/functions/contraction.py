@@ -197,10 +197,15 @@ def _diagonal(array: Any, labels: Labels) -> tuple[Traced, Labels]:
     return array, labels
 
 
+def contract_vectors(a: Any, b: Any, axis: int = -1) -> Any:
+    """The product of vectors along one axis, as np.vecdot gives it."""
+    return np.sum(np.multiply(a, b), axis=axis)
+
+
 def _register_new() -> None:
     """NumPy 2.2 and later name the vector products."""
     if hasattr(np, "vecdot"):
-        traced(np.vecdot)(lambda a, b, axis=-1: np.sum(np.multiply(a, b), axis=axis))
+        traced(np.vecdot)(contract_vectors)
     if hasattr(np, "matvec"):
         traced(np.matvec)(lambda a, b: np.matmul(a, np.expand_dims(b, -1))[..., 0])
         traced(np.vecmat)(lambda a, b: np.matmul(np.expand_dims(a, -2), b)[..., 0, :])

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import axis_tuple, lift, one_axis, refuse, tape_of
-from fastcheck.trace.memory import positions, unflattened
+from fastcheck.trace.functions.common import lift, one_axis, refuse, tape_of
+from fastcheck.trace.memory import unflattened, writable
 from fastcheck.trace.primitives import ACCUMULATE_AT, DIAGONAL
 from fastcheck.trace.registry import traced
 from fastcheck.trace.traced import Traced, as_node, plain_index
@@ -41,22 +41,6 @@ def along_axis(indices: Any, axis: int, shape: tuple[int, ...]) -> tuple[Any, ..
     """Return the full index that pairs `indices` along `axis` with every other position."""
     grids = np.ogrid[tuple(slice(n) for n in shape)]
     return tuple(indices if one == axis else grid for one, grid in enumerate(grids))
-
-
-@traced(np.lib.stride_tricks.sliding_window_view)
-def sliding_window_view(
-    x: Any, window_shape: Any, axis: Any = None, *, subok: bool = False, writeable: bool = False
-) -> Any:
-    sizes = tuple(np.atleast_1d(window_shape).tolist())
-    axes = axis_tuple(axis, x.ndim)
-    if len(axes) != len(sizes) or len(set(axes)) != len(axes):
-        refuse("np.lib.stride_tricks.sliding_window_view with such axes", "name each once", x)
-    places = [np.arange(n).reshape([-1] + [1] * (x.ndim - 1 - k)) for k, n in enumerate(x.shape)]
-    places = [place.reshape(place.shape + (1,) * len(sizes)) for place in places]
-    for k, (one, size) in enumerate(zip(axes, sizes, strict=True)):
-        offset = np.arange(size).reshape([-1] + [1] * (len(sizes) - 1 - k))
-        places[one] = places[one][: x.shape[one] - size + 1] + offset
-    return x[tuple(places)]
 
 
 @traced(np.put_along_axis)
@@ -131,7 +115,8 @@ def choose(a: Any, choices: Any, out: Any = None, mode: str = "raise") -> Any:
 
 @traced(np.put)
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
-    ind = np.ravel(plain_index(tape_of(a, ind), ind))
+    tape = tape_of(a, ind, v)
+    ind, v = np.ravel(plain_index(tape, ind)), lift(v, tape)
     if mode != "raise":
         ind = ind % a.size if mode == "wrap" else np.clip(ind, 0, a.size - 1)
     a[np.unravel_index(ind % a.size, a.shape)] = np.take(v, np.arange(ind.size) % np.size(v))
@@ -174,21 +159,40 @@ traced(np.flatnonzero)(lambda a: np.flatnonzero(plain_index(a.tape, np.ravel(a) 
 traced(np.argwhere)(lambda a: np.argwhere(plain_index(a.tape, a != 0)))
 
 
-def accumulate_at(ufunc: np.ufunc, a: Any, index: Any, value: Any = None) -> None:
-    """np.add.at and np.subtract.at: unbuffered, so repeated indices add up."""
-    tape = tape_of(a, index, value)
-    if ufunc not in (np.add, np.subtract):
-        tape.refuse(f"np.{ufunc.__name__}.at", "write it with np.add.at or a loop")
+def ufunc_at(ufunc: np.ufunc, a: Any, index: Any, *values: Any) -> None:
+    """np.add.at and its kin: unbuffered, so repeated indices take part one after the other."""
+    tape = tape_of(a, index, *values)
     if not isinstance(a, Traced):
         tape.refuse(
             "an ordinary array is accumulated into with traced values",
             "make the array inside the loss with np.zeros(...)",
         )
-    if a.dtype == bool:
-        tape.refuse("np.add.at of a mask", "collect the mask in an array of numbers")
     index = plain_index(tape, index)
-    value = value if ufunc is np.add else np.negative(value)
+    if ufunc in (np.add, np.subtract) and a.dtype.kind == "f":
+        (value,) = values
+        _accumulate(a, index, value if ufunc is np.add else np.negative(value))
+    else:
+        _one_by_one(ufunc, a, index, *values)
+
+
+def _accumulate(a: Traced, index: Any, value: Any) -> None:
+    tape = a.tape
     node = as_node(tape, value)
     if a._steps:
-        index = unflattened(a._store, positions(a._store, a._steps)[index])
+        index = unflattened(a._store, writable(a._store, a._steps)[index])
     a._store.replace(tape.apply(ACCUMULATE_AT, a._store.node, node, index=index))
+
+
+def _one_by_one(ufunc: np.ufunc, a: Traced, index: Any, *values: Any) -> None:
+    """Write every place once, then once more those that are named again, and so on."""
+    flat = np.arange(a.size).reshape(a.shape)[index]
+    operands = [np.broadcast_to(lift(value, a.tape), flat.shape).reshape(-1) for value in values]
+    flat = flat.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    starts = np.searchsorted(flat[order], flat[order])
+    turn = np.empty(flat.size, dtype=int)
+    turn[order] = np.arange(flat.size) - starts
+    for k in range(int(turn.max(initial=-1)) + 1):
+        mine = np.flatnonzero(turn == k)
+        where = np.unravel_index(flat[mine], a.shape)
+        a[where] = ufunc(a[where], *[operand[mine] for operand in operands])

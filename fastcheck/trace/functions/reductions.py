@@ -11,7 +11,6 @@ from fastcheck.trace.functions.common import (
     axis_tuple,
     lift,
     one_axis,
-    refuse,
     tape_of,
 )
 from fastcheck.trace.graph import Primitive
@@ -24,7 +23,7 @@ from fastcheck.trace.primitives import (
     SUM,
     discrete_function,
 )
-from fastcheck.trace.registry import traced
+from fastcheck.trace.registry import named, traced
 from fastcheck.trace.traced import Traced
 
 _ABSENT = np._NoValue  # NumPy's own "not given"
@@ -126,10 +125,15 @@ def var(
     correction: Any = _ABSENT,
 ) -> Any:
     ddof = ddof if correction is _ABSENT else correction
+    tape = tape_of(a, where, mean)
+    a = lift(a, tape)
+    count: Any = _count(a, axis)
     if where is not True and where is not _ABSENT:
-        refuse("np.var or np.std with where=", "select the elements first", a)
-    centre = np.mean(a, axis=axis, keepdims=True) if mean is _ABSENT else mean
-    return sum_(np.square(a - centre), axis, dtype, keepdims) / (_count(a, axis) - ddof)
+        count = np.sum(np.broadcast_to(where, a.shape), axis=axis, keepdims=keepdims is True)
+    centre = np.mean(a, axis=axis, keepdims=True, where=where) if mean is _ABSENT else mean
+    # With degrees of freedom below zero NumPy divides by zero.
+    free = np.maximum(count - ddof, 0)
+    return sum_(np.square(a - centre), axis, dtype, keepdims, where=where) / free
 
 
 @traced(np.std)
@@ -141,16 +145,17 @@ def std(a: Any, *args: Any, **kwargs: Any) -> Any:
 def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: Any = False
 ) -> Any:
-    if returned:
-        refuse("np.average(..., returned=True)", "sum the weights yourself", a, weights)
     if weights is None:
-        return np.mean(a, axis=axis, keepdims=keepdims)
+        mean = np.mean(a, axis=axis, keepdims=keepdims)
+        counts = np.full(np.shape(mean), float(_count(a, axis)))[()]
+        return (mean, counts) if returned else mean
     if np.shape(weights) != np.shape(a):  # one weight a slice along `axis`
         trailing = np.ndim(a) - 1 - one_axis(axis, np.ndim(a))
         weights = np.reshape(weights, np.shape(weights) + (1,) * trailing)
         weights = np.broadcast_to(weights, np.shape(a))
     total = np.sum(weights, axis=axis, keepdims=keepdims)
-    return np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+    mean = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+    return (mean, total) if returned else mean
 
 
 @traced(np.ptp)
@@ -166,9 +171,16 @@ def cumsum(a: Any, axis: Any = None, dtype: Any = None) -> Any:
 
 @traced(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = _ABSENT, append: Any = _ABSENT) -> Any:
-    if prepend is not _ABSENT or append is not _ABSENT:
-        refuse("np.diff with prepend= or append=", "concatenate first", a, prepend, append)
+    tape = tape_of(a, prepend, append)
+    a = lift(a, tape)
     axis = one_axis(axis, a.ndim)
+    edge = (*a.shape[:axis], 1, *a.shape[axis + 1 :])
+    parts = [
+        np.broadcast_to(lift(part, tape), edge) if np.ndim(part) == 0 else lift(part, tape)
+        for part in (prepend, a, append)
+        if part is not _ABSENT
+    ]
+    a = np.concatenate(parts, axis=axis) if len(parts) > 1 else a
     for _ in range(n):
         whole = [slice(None)] * a.ndim
         later, earlier = list(whole), list(whole)
@@ -255,10 +267,23 @@ def partition(
     return np.take_along_axis(a, argpartition(a, kth, axis), axis)
 
 
-@traced(np.median)
-def median(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
-    if isinstance(axis, tuple) or keepdims:
-        refuse("np.median with keepdims= or several axes", "reshape first", a)
-    ordered = np.moveaxis(sort(a, axis), 0 if axis is None else axis, 0)
-    half = len(ordered) // 2
-    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+def _cumulative(accumulate: Any, first: float) -> Any:
+    """The array-API standard's np.cumulative_sum and np.cumulative_prod."""
+
+    def rule(
+        x: Any, /, *, axis: Any = None, dtype: Any = None, include_initial: bool = False
+    ) -> Any:
+        if axis is None and x.ndim > 1:
+            raise ValueError("For arrays which have more than one dimension ``axis`` is required")
+        axis = one_axis(0 if axis is None else axis, x.ndim)
+        totals = accumulate(_typed(x, dtype), axis)
+        if not include_initial:
+            return totals
+        start = np.full((*x.shape[:axis], 1, *x.shape[axis + 1 :]), first)
+        return np.concatenate([start, totals], axis=axis)
+
+    return rule
+
+
+traced(*named("cumulative_sum"))(_cumulative(cumsum, 0.0))
+traced(*named("cumulative_prod"))(_cumulative(cumprod, 1.0))

@@ -91,6 +91,24 @@ def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) ->
     into(tape, src if where is True else np.where(where, src, dst), dst)
 
 
+@traced(np.piecewise)
+def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
+    tape = tape_of(x, condlist, *args)
+    x = lift(x, tape)
+    several = np.ndim(condlist) > 0 if isinstance(condlist, np.ndarray) else np.iterable(condlist)
+    several = several and (isinstance(condlist[0], (list, np.ndarray)) or not x.ndim)
+    conditions = list(condlist) if several else [condlist]
+    if len(funclist) == len(conditions) + 1:
+        conditions.append(~np.any(np.stack([lift(one, tape) for one in conditions]), axis=0))
+    pieces: Any = lift(np.zeros(x.shape, x.dtype), tape)
+    for condition, function in zip(conditions, funclist, strict=True):
+        if not callable(function):
+            pieces[condition] = function
+        elif (chosen := x[condition]).size:
+            pieces[condition] = function(chosen, *args, **kw)
+    return pieces
+
+
 @traced(np.putmask)
 def putmask(a: Any, mask: Any, values: Any) -> None:
     # The place of an element in the whole array decides which of fewer values it gets.

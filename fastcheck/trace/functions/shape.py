@@ -9,7 +9,7 @@ import numpy as np
 
 from fastcheck.trace.functions.common import axis_tuple, lift, one_axis, refuse, tape_of
 from fastcheck.trace.primitives import BROADCAST, RESHAPE, TRANSPOSE
-from fastcheck.trace.registry import traced
+from fastcheck.trace.registry import named, traced
 from fastcheck.trace.traced import Traced
 
 
@@ -49,8 +49,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
     return a.derive(TRANSPOSE, axes=axes)
 
 
-if hasattr(np, "permute_dims"):
-    traced(np.permute_dims)(transpose)
+traced(*named("permute_dims"))(transpose)
 
 
 @traced(np.swapaxes)
@@ -61,8 +60,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return transpose(a, axes)
 
 
-if hasattr(np, "matrix_transpose"):
-    traced(np.matrix_transpose)(lambda x: swapaxes(x, -1, -2))
+traced(*named("matrix_transpose"))(lambda x: swapaxes(x, -1, -2))
 
 
 @traced(np.moveaxis)
@@ -163,6 +161,49 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
         size = a.shape[one]
         a = np.take(a, (np.arange(size) - int(by)) % max(size, 1), axis=int(one))
     return a
+
+
+@traced(*named("fft.fftshift"))
+def fftshift(x: Any, axes: Any = None) -> Any:
+    return _half_rolled(x, axes, 1)
+
+
+@traced(*named("fft.ifftshift"))
+def ifftshift(x: Any, axes: Any = None) -> Any:
+    return _half_rolled(x, axes, -1)
+
+
+def _half_rolled(x: Any, axes: Any, sign: int) -> Any:
+    axes = axis_tuple(axes, x.ndim)
+    return roll(x, tuple(sign * (x.shape[one] // 2) for one in axes), axes)
+
+
+@traced(np.resize)
+def resize(a: Any, new_shape: Any) -> Any:
+    flat = ravel(lift(a, tape_of(a)))
+    shape = (new_shape,) if np.ndim(new_shape) == 0 else tuple(new_shape)
+    places = np.arange(int(np.prod(shape))) % max(flat.size, 1)
+    return np.reshape(np.take(flat, places), shape)
+
+
+@traced(*named("unstack"))
+def unstack(x: Any, /, *, axis: int = 0) -> Any:
+    return tuple(moveaxis(x, axis, 0))
+
+
+@traced(np.meshgrid)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    tape = tape_of(*xi)
+    count = len(xi)
+    grids = [
+        reshape(lift(x, tape), (1,) * k + (-1,) + (1,) * (count - 1 - k)) for k, x in enumerate(xi)
+    ]
+    if indexing == "xy" and count > 1:
+        grids = [swapaxes(grid, 0, 1) for grid in grids]
+    if not sparse:
+        grids = list(broadcast_arrays(*grids))
+    grids = [grid.copy() for grid in grids] if copy else grids
+    return tuple(grids)
 
 
 # What NumPy only reads off the shape.

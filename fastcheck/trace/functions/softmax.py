@@ -5,24 +5,34 @@ So no protocol reaches them: while a loss is traced, the user's modules see thes
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.functions.common import apply, axis_tuple, lift, refuse, tape_of
+from fastcheck.trace.functions.common import apply, axis_tuple, lift, refuse, stand_ins, tape_of
 from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP
-from fastcheck.trace.traced import contains_traced
 
 
 def logsumexp(
     a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
 ) -> Any:
-    if b is not None or return_sign:
-        refuse("scipy.special.logsumexp with b= or return_sign=", "write np.log(np.sum(...))", a, b)
-    a = lift(a, tape_of(a))
+    if return_sign:
+        refuse("scipy.special.logsumexp with return_sign=", "write np.log(np.sum(...))", a, b)
+    a = lift(a, tape_of(a, b))
+    if b is not None:
+        return _weighted(a, axis_tuple(axis, max(a.ndim, np.ndim(b))), b, keepdims)
     return apply(LOGSUMEXP, a, axes=axis_tuple(axis, a.ndim), keepdims=keepdims)
+
+
+def _weighted(a: Any, axes: tuple[int, ...], b: Any, keepdims: bool) -> Any:
+    """log Σ b·exp(a); what b leaves out does not decide which exponent is the largest."""
+    a, b = np.broadcast_arrays(a, b)
+    a = np.where(b == 0, -np.inf, a)
+    largest = np.max(a, axis=axes, keepdims=True)
+    largest = np.where(np.isfinite(largest), largest, 0.0)
+    total = np.log(np.sum(b * np.exp(a - largest), axis=axes, keepdims=True)) + largest
+    return total if keepdims else np.squeeze(total, axis=axes)
 
 
 def log_softmax(x: Any, axis: Any = None) -> Any:
@@ -37,13 +47,4 @@ def softmax(x: Any, axis: Any = None) -> Any:
 def softmax_family(special: ModuleType) -> dict[str, Any]:
     """Return what takes the place of the functions of SciPy's module, or of CuPy's, by name."""
     rules: dict[str, Any] = {"logsumexp": logsumexp, "log_softmax": log_softmax, "softmax": softmax}
-    known = {name: rule for name, rule in rules.items() if hasattr(special, name)}
-    return {name: _either(rule, getattr(special, name)) for name, rule in known.items()}
-
-
-def _either(rule: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    def choose(*args: Any, **kwargs: Any) -> Any:
-        reached = contains_traced(args) or contains_traced(kwargs)
-        return (rule if reached else original)(*args, **kwargs)
-
-    return choose
+    return stand_ins(special, rules)
