@@ -74,10 +74,10 @@ def check(
     select : "all", int, or dict
         Which parameters: all; so many of each tensor, drawn at random; or for some tensors, by
         name, a boolean mask or flat indices. Of a complex element both parts.
-    engine : {"auto", "fused", "replay", "loop"}
+    engine : {"auto", "fused", "replay", "compiled", "loop"}
         "auto" chooses for each tensor: a generated kernel ("fused") or stacked NumPy arrays
-        ("replay") for what can be traced, whichever is estimated to be done first, and calls of
-        `loss` ("loop") for the rest.
+        ("replay") for what can be traced, whichever is estimated to be done first; a compiled loop
+        ("compiled") around a loss that Numba compiled; and calls of `loss` ("loop") for the rest.
     device : {"auto", "cpu", "gpu", "gpu:1", "gpu:0,1"}
         Where stacks of copies are computed: on a CUDA device through CuPy, or several of them.
         "auto" is the CPU, and the first GPU for a tensor that would take longer there than half a
@@ -161,7 +161,7 @@ def checked(
     watch: Stopwatch,
     trust: Trust | None = None,
 ) -> Report:
-    """Check with validated arguments; `trust` is what earlier checks of the same loss have shown."""
+    """Check with validated arguments; `trust` is what earlier checks of this loss have shown."""
     with (
         ONE_AT_A_TIME,
         keep(loss, params, grads) as kept,

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -342,10 +342,10 @@ def test_insisting_on_replay_says_what_cannot_be_replayed() -> None:
     said = message(
         InputError,
         engine="replay",
-        loss=lambda p: np.sum(np.linalg.svd(p["W1"], compute_uv=False)) + np.sum(p["b1"]),
+        loss=lambda p: np.sum(np.unique(p["W1"])) + np.sum(p["b1"]),
     )
     assert said.startswith("`engine` is 'replay', but the loss cannot be replayed: ")
-    assert "svd" in said
+    assert "unique" in said
     assert said.endswith("Use engine='auto', which falls back to the loop engine and says so.")
 
 
@@ -442,10 +442,11 @@ def test_arrays_and_attributes_are_restored_after_an_exception_in_any_call(
     own = {name: array.copy() for name, array in PARAMS.items()}
     stopping = Stopping(own, n, error)
     zeros, before = np.zeros, dict(vars(stopping))
-    # An explanation calls the loss a few times only. The third call is on traced arrays: code may
-    # fail on them that does not fail on others, and another attempt follows.
-    few, tracing = entrance is explained and n > 3, engine == "auto" and n == 3
-    raises = nullcontext() if few or (tracing and error is RuntimeError) else pytest.raises(error)
+    # An explanation calls the loss a few times only. Some calls are on traced arrays: code may fail
+    # on them that does not fail on others, and another attempt follows.
+    few, tracing = entrance is explained and n > 3, engine == "auto" and 3 <= n <= 5
+    may = few or (tracing and error is RuntimeError)
+    raises: Any = suppress(error) if may else pytest.raises(error)
     with untouched(own), raises:
         entrance(stopping.loss, own, engine)
     assert vars(stopping) == before

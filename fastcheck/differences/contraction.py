@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pin, unpin
 from fastcheck.differences.rules import Deltas, rule
@@ -19,6 +21,9 @@ from fastcheck.trace.primitives import CONTRACT
 Labels = tuple[int, ...]
 COPY = -1
 """The label of the copy axis."""
+# Products that OpenBLAS leaves to one thread, of two matrices, and of a matrix and a vector.
+_ONE_THREAD, _ONE_THREAD_VECTOR = 2**18, 9216
+_FEWEST_ROWS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,25 +38,80 @@ class Term:
 def _contract(context: Context, node: Node, deltas: Deltas) -> Delta | None:
     left, right, out = node.params["labels"]
     (a, b), (da, db) = node.operands, deltas
-    terms = []
-    if da is not None:
-        terms.append(_with_constant(context, da, left, b, right, out, a.shape))
-    if db is not None:
-        terms.append(_with_constant(context, db, right, a, left, out, b.shape))
-    if da is not None and db is not None:
-        terms.append(_both(context, da, left, a.shape, db, right, b.shape, out))
-    total = terms[0]
-    for term in terms[1:]:
-        total = _plus(context.xp, total, term, node.shape)
-    return total
+    if db is None:
+        assert da is not None
+        return _with_constant(context, da, left, b, right, out, a.shape)
+    if da is None:
+        return _with_constant(context, db, right, a, left, out, b.shape)
+    # The operand that has the pins, if any, meets the other one as it is after the move.
+    if len(da.pins) > len(db.pins):
+        return _both(context, node, db, b, right, da, a, left)
+    return _both(context, node, da, a, left, db, b, right)
 
 
-def _plus(xp: Any, one: Delta, other: Delta, shape: tuple[int, ...]) -> Delta:
+def _both(
+    context: Context,
+    node: Node,
+    dx: Delta,
+    x: Node,
+    x_labels: Labels,
+    dy: Delta,
+    y: Node,
+    y_labels: Labels,
+) -> Delta:
+    """Return δX·Y + (X + δX)·δY, where θ is perturbed in both, as in x @ x.T."""
+    out = node.params["labels"][2]
+    first = _with_constant(context, dx, x_labels, y, y_labels, out, x.shape)
+    pins = {y_labels[axis]: pin for axis, pin in dy.pins.items()}
+    sizes = dict(zip(x_labels, x.shape, strict=True)) | dict(zip(y_labels, y.shape, strict=True))
+    moved = _moved_at_pins(context, dx, x, x_labels, pins)
+    second = _product(context, _unpinned(dy, y_labels), moved, pins, out, sizes)
+    return _plus(context, first, second, node.shape)
+
+
+def _moved_at_pins(
+    context: Context, delta: Delta, node: Node, labels: Labels, pins: dict[int, Pin]
+) -> Term:
+    """Return an operand after its move, at the labels that are pinned in the other."""
+    xp, bases = context.xp, context.bases
+    shared = {
+        axis: pin
+        for axis, pin in delta.pins.items()
+        if labels[axis] in pins and pin.same_as(pins[labels[axis]])
+    }
+    delta = unpin(xp, delta, node.shape, [axis for axis in delta.pins if axis not in shared])
+    value = context.ufunc(xp.add, delta.values, bases.gather(bases.real(node), shared))
+    term = Term(value, (COPY, *labels))
+    for axis in shared:
+        term = _without(term, labels[axis])
+    for label in [label for label in term.labels if label in pins]:
+        axis, pin = term.labels.index(label), pins[label]
+        if pin.single is not None:
+            taken = term.array[(slice(None),) * axis + (pin.single,)]
+        else:
+            rows = xp.arange(term.array.shape[0])
+            taken = xp.moveaxis(term.array, axis, 1)[rows, pin.on(xp)]
+        term = Term(taken, term.labels[:axis] + term.labels[axis + 1 :])
+    return term
+
+
+def _plus(context: Context, one: Delta, other: Delta, shape: tuple[int, ...]) -> Delta:
+    """Add two differences, the second one in place where it is small and pinned."""
+    xp = context.xp
     if one.pins.keys() == other.pins.keys() and all(
         pin.same_as(other.pins[axis]) for axis, pin in one.pins.items()
     ):
-        return Delta(one.values + other.values, one.pins)
-    return Delta(unpin(xp, one, shape).values + unpin(xp, other, shape).values, {})
+        return Delta(context.ufunc(xp.add, one.values, other.values), one.pins)
+    if one.pins or len(other.pins) != 1 or one.values.shape[1:] != shape:
+        one, other = unpin(xp, one, shape), unpin(xp, other, shape)
+        return Delta(context.ufunc(xp.add, one.values, other.values), {})
+    ((axis, pin),) = other.pins.items()
+    rows = xp.moveaxis(one.values, axis + 1, 1)
+    copies = slice(None) if pin.single is not None else xp.arange(len(rows))
+    rows[copies, pin.on(xp) if pin.single is None else pin.single] += xp.moveaxis(
+        other.values, axis + 1, 1
+    )[:, 0]
+    return one
 
 
 def _with_constant(
@@ -90,24 +150,6 @@ def _unpinned(delta: Delta, labels: Labels) -> Term:
     kept = [axis for axis in range(len(labels)) if axis not in delta.pins]
     shape = delta.values.shape[:1] + tuple(delta.values.shape[axis + 1] for axis in kept)
     return Term(delta.values.reshape(shape), (COPY, *[labels[axis] for axis in kept]))
-
-
-def _both(
-    context: Context,
-    da: Delta,
-    left: Labels,
-    a_shape: tuple[int, ...],
-    db: Delta,
-    right: Labels,
-    b_shape: tuple[int, ...],
-    out: Labels,
-) -> Delta:
-    """Contract two differences, copy by copy (θ perturbed in both, as in x @ x.T)."""
-    xp = context.xp
-    da, db = unpin(xp, da, a_shape), unpin(xp, db, b_shape)
-    sizes = dict(zip(left, a_shape, strict=True)) | dict(zip(right, b_shape, strict=True))
-    one, other = Term(da.values, (COPY, *left)), Term(db.values, (COPY, *right))
-    return _product(context, one, other, {}, out, sizes)
 
 
 def _product(
@@ -198,13 +240,31 @@ def contract(context: Context, a: Term, b: Term, out: Labels) -> Array:
     batch_shape = left.shape[:n_batch]
     size = _size(left.shape[n_batch + len(rows) :])
     rows_columns = (_size(row_shape), _size(column_shape))
-    product = xp.matmul(
+    product = _matmul(
+        xp,
         left.reshape((*batch_shape, rows_columns[0], size)),
         right.reshape((*batch_shape, size, rows_columns[1])),
-        out=context.bases.pool.empty((*batch_shape, *rows_columns)),
+        context.bases.pool.empty((*batch_shape, *rows_columns)),
     ).reshape((*batch_shape, *row_shape, *column_shape))
     order = [*batch, *rows, *columns]
     return xp.transpose(product, [order.index(label) for label in out])
+
+
+def _matmul(xp: Any, left: Array, right: Array, out: Array) -> Array:
+    """Multiply in blocks of rows, none so large that BLAS would use threads for it.
+
+    Handing a small product to threads and waiting for them takes longer than the product.
+    """
+    size, columns = right.shape[-2:]
+    rows = (_ONE_THREAD if columns > 1 else _ONE_THREAD_VECTOR) // max(1, size * columns)
+    if xp is not np or left.ndim > 2 or not _FEWEST_ROWS <= rows < len(left):
+        return xp.matmul(left, right, out=out)
+    whole = len(left) // rows * rows
+    blocks = left[:whole].reshape((-1, rows, size))
+    np.matmul(blocks, right, out=out[:whole].reshape((-1, rows, columns)))
+    if whole < len(left):
+        np.matmul(left[whole:], right, out=out[whole:])
+    return out
 
 
 def _left_product(

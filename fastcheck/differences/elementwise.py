@@ -36,6 +36,12 @@ class Site:
         """Apply a floating-point ufunc of the namespace, its result in pooled memory."""
         return self.context.ufunc(ufunc, *operands)
 
+    def within(self, ufunc: Callable[..., Array], change: Array, other: Array) -> Array:
+        """Apply a ufunc of two operands, its result in the memory of the first if it fits."""
+        if np.broadcast_shapes(change.shape, other.shape) == change.shape:
+            return ufunc(change, other, out=change)
+        return self.ufunc(ufunc, change, other)
+
     def base(self, operand: int) -> Array:
         """Return the operand's base value where the copies differ."""
         node = self.node.operands[operand]
@@ -105,7 +111,7 @@ def _same(site: Site) -> Array:
 
 @formula(np.negative)
 def _negative(site: Site) -> Array:
-    return site.xp.negative(site.differences[0])
+    return site.ufunc(site.xp.negative, site.differences[0])
 
 
 @formula(np.add)
@@ -118,7 +124,7 @@ def _add(site: Site) -> Array:
 def _subtract(site: Site) -> Array:
     dx, dy = site.differences
     if dx is None:
-        return site.xp.negative(dy)
+        return site.ufunc(site.xp.negative, dy)
     return dx if dy is None else site.ufunc(site.xp.subtract, dx, dy)
 
 
@@ -131,10 +137,11 @@ def _multiply(site: Site) -> Array:
     if dx is None:
         return site.ufunc(xp.multiply, site.base(0), dy)
     x, y = site.base(0), site.base(1)
-    if site.node.operands[0].value.dtype.kind == "f":
-        return site.ufunc(xp.add, dx * (y + dy), x * dy)
-    # A mask that goes out leaves exactly −y, so that what comes after sees an exact zero.
-    return site.ufunc(xp.add, dx * y, (x + dx) * dy)
+    if site.node.operands[0].value.dtype.kind != "f":
+        # A mask that goes out leaves exactly −y, so that what comes after sees an exact zero.
+        return site.ufunc(xp.add, dx * y, (x + dx) * dy)
+    change = site.within(xp.multiply, site.ufunc(xp.add, y, dy), dx)
+    return site.within(xp.add, change, site.ufunc(xp.multiply, x, dy))
 
 
 @formula(np.divide)
@@ -149,10 +156,7 @@ def _divide(site: Site) -> Array:
         site.xp.negative(change, out=change)
     else:
         change = site.ufunc(site.xp.subtract, dx, change)
-    divisor = site.base(1) + dy
-    if change.shape == np.broadcast_shapes(change.shape, divisor.shape):
-        return site.xp.divide(change, divisor, out=change)
-    return change / divisor
+    return site.within(site.xp.divide, change, site.ufunc(site.xp.add, site.base(1), dy))
 
 
 @formula(np.reciprocal)

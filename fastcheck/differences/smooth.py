@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.differences import series
 from fastcheck.differences.delta import Array
 from fastcheck.differences.elementwise import Site, formula
 from fastcheck.trace.primitives import ELEMENTWISE
@@ -31,7 +32,8 @@ def _unary(*ufuncs: np.ufunc) -> Callable[[Callable[..., Array]], Callable[..., 
 
 @_unary(np.exp)
 def _exp(xp: Any, site: Site, d: Array) -> Array:
-    return _scale(site, site.ufunc(xp.expm1, d), site.result())
+    near = series.taylor(site, d, series.of_exp)
+    return _scale(site, site.ufunc(xp.expm1, d), site.result()) if near is None else near
 
 
 @_unary(np.exp2)
@@ -47,6 +49,8 @@ def _expm1(xp: Any, site: Site, d: Array) -> Array:
 def _log_growth(xp: Any, site: Site, d: Array) -> Array:
     """log(b+d) − log(b) = log1p(d/b)."""
     ratio = site.ufunc(xp.multiply, d, site.hoisted(("reciprocal",), lambda b: 1.0 / b))
+    if series.terms(site.context, ratio):
+        return series.log1p(site.context, ratio)
     far = ratio < _NEAR_ZERO - 1.0
     if site.context.any(far):
         return xp.where(far, xp.log(site.base(0) + d) - xp.log(site.base(0)), xp.log1p(ratio))
@@ -117,7 +121,10 @@ def _cosh(xp: Any, site: Site, d: Array) -> Array:
 @_unary(np.tanh)
 def _tanh(xp: Any, site: Site, d: Array) -> Array:
     """tanh(b+d) − tanh b = tanh d·sech²b / (1 + tanh d·tanh b)."""
-    slope = site.hoisted(("sech2",), _sech_squared)
+    near = series.taylor(site, d, series.of_tanh)
+    if near is not None:
+        return near
+    slope = site.hoisted(("slope", 0), lambda b: series.of_tanh(b)[0])
     t = xp.tanh(d)
     divisor = 1.0 + t * site.result()
     change = t * slope / divisor
@@ -126,12 +133,6 @@ def _tanh(xp: Any, site: Site, d: Array) -> Array:
     if not site.context.any(far):
         return change
     return xp.where(far, xp.tanh(site.base(0) + d) - site.result(), change)
-
-
-def _sech_squared(b: Array) -> Array:
-    """1 − tanh² b without its cancellation at large |b|: 4e/(1+e)², e = exp(−2|b|)."""
-    e = np.exp(-2.0 * abs(b))
-    return 4.0 * e / (1.0 + e) ** 2
 
 
 @_unary(np.arctan)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastcheck.differences import series
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, along, unpin
 from fastcheck.differences.reductions import Axes, drop
@@ -51,8 +52,9 @@ def _parts(context: Context, node: Node, delta: Delta, axes: Axes) -> tuple[Arra
     share = _share(context, node.operands[0], axes, delta.pins)
     lead = _of_winner(context, node.operands[0], axes, delta)
     beside = context.ufunc(xp.subtract, values, lead)
-    growth = context.ufunc(xp.expm1, beside)
-    return beside, lead, xp.log1p(_weighted_sum(context, growth, share, reduced))
+    growth = series.expm1(context, beside)
+    total = _weighted_sum(context, growth, share, reduced)
+    return beside, lead, series.log1p(context, total)
 
 
 def _weighted_sum(context: Context, values: Array, weights: Array, axes: tuple[int, ...]) -> Array:

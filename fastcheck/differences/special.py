@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.differences import series
 from fastcheck.differences.delta import Array
 from fastcheck.differences.elementwise import Site, elementwise_rule
 from fastcheck.differences.rules import rule
@@ -42,6 +43,9 @@ def _expit(site: Site) -> Array:
     function instead of three and loses nothing while d is small.
     """
     (d,) = site.differences
+    near = series.taylor(site, d, series.of_sigmoid)
+    if near is not None:
+        return near
     xp, b = site.xp, site.base(0)
     if site.context.asks(d) and site.context.reach(d) <= _NEAR:
         rise = site.ufunc(xp.expm1, d)

@@ -164,10 +164,10 @@ def _joined(context: Context, node: Node, deltas: Deltas, axis: int) -> Delta:
     ]
     dims = [max(p.shape[a + 1] for p in parts if p is not None) for a in range(node.ndim)]
     dims[axis] = node.shape[axis]
-    out = context.zeros((present[0].values.shape[0], *dims))
+    out = context.bases.pool.empty((present[0].values.shape[0], *dims))
     start = 0
     for part, shape in zip(parts, shapes, strict=True):
-        if part is not None:
-            out[(slice(None),) * (axis + 1) + (slice(start, start + shape[axis]),)] = part
+        place = (slice(None),) * (axis + 1) + (slice(start, start + shape[axis]),)
+        out[place] = 0.0 if part is None else part
         start += shape[axis]
     return Delta(out, common)

@@ -42,6 +42,8 @@ HOISTED_BYTES = 16 * 1024**2
 _SECONDS_A_CALL, _SECONDS_AN_OPERATION, _SECONDS_A_HOISTED = 3e-4, 0.16e-9, 1.5e-9
 # And what printing takes for each operation in a kernel.
 _SECONDS_TO_PRINT = 1.3e-5
+# And lowering a slice for each expression, of which most are operations in the end.
+_SECONDS_TO_LOWER = 1e-5
 # On a GPU transfers and launches are what is seen; the second is for copies by the million.
 _SECONDS_A_CALL_ON_GPU, _SECONDS_A_COPY_ON_GPU = 1e-4, 1e-8
 _SAMPLE = 64
@@ -122,7 +124,7 @@ class FusedEngine:
         """Return the kernel of a group; None if its elements do not reach the loss."""
         if (group, reach) not in self._kernels:
             with np.errstate(all="ignore"):  # what overflows is refused, copy by copy
-                program = lower(self.slice, group, reach)
+                program = lower(self.slice, group, reach, self._worth / _SECONDS_TO_LOWER)
             kernel = None
             if program.change is not None:
                 planned = schedule(program)

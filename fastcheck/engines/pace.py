@@ -27,6 +27,6 @@ class Pace:
 
 
 # A few stacks stay in the cache.
-CPU = Pace(2 * 1024**2, 4096, rule=15e-6, element=0.6e-9, product=0.1e-9)
+CPU = Pace(4 * 1024**2, 4096, rule=15e-6, element=0.6e-9, product=0.1e-9)
 # Guesses: launches of 10 µs, a few a rule; temporaries at about 1 TB/s; products in float64.
 GPU = Pace(256 * 1024**2, 2**18, rule=30e-6, element=3e-11, product=5e-13)

@@ -86,6 +86,7 @@ class BlockwiseKernel(ABC):
             The step h of each.
         """
         count = len(steps)
+        positions = {**positions, **_of_split(self.source.pins, positions)}
         plus, minus = np.empty(count), np.empty(count)
         refused = np.empty(count, dtype=np.uint8)
         blocked = self._blocked
@@ -158,6 +159,15 @@ class BlockwiseKernel(ABC):
         if self._visited is None:
             self._visited = _nonzero_blocks(array)
         return self._visited
+
+
+def _of_split(pins: tuple[Pin, ...], positions: Mapping[Pin, Positions]) -> dict[Pin, Positions]:
+    """Return the positions along pins of axes that a reshape has split."""
+
+    def at(pin: Pin) -> Positions:
+        return positions[pin] if pin.of is None else at(pin.of) // pin.stride % pin.size
+
+    return {pin: at(pin) for pin in pins if pin.of is not None}
 
 
 def _nonzero_blocks(array: NDArray[np.float64]) -> tuple[Positions, Positions]:

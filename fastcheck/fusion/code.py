@@ -173,6 +173,18 @@ class Code(ABC):
     def weight(self, scope: Scope, place: str) -> str:
         """Load 1 for every lane of a block of samples that is one, and 0 past the last."""
 
+    @abstractmethod
+    def room(self, elements: int) -> str:
+        """Make room for some numbers, to be kept along a loop."""
+
+    @abstractmethod
+    def keep(self, scope: Scope, room: str, index: str, number: str) -> None:
+        """Keep an iteration's number."""
+
+    @abstractmethod
+    def kept(self, scope: Scope, room: str, index: str) -> str:
+        """Load what was kept of an iteration."""
+
     # -- loops and the whole ----------------------------------------------------------------------
 
     @abstractmethod

@@ -97,6 +97,18 @@ class CudaCode(Code):
         ones = self.pointer("blocks", 2)
         return self._number(scope, f"__ldg({ones} + {place} * {WIDTH} + team.lane)")
 
+    def room(self, elements: int) -> str:
+        name = self.name("kept")
+        self.entry.lines.append(f"Real {name}[{elements}];")
+        return name
+
+    def keep(self, scope: Scope, room: str, index: str, number: str) -> None:
+        scope.lines.append(f"{room}[{index}] = {number};")
+        self.count(scope)
+
+    def kept(self, scope: Scope, room: str, index: str) -> str:
+        return self._number(scope, f"{room}[{index}]")
+
     # -- loops and the whole ----------------------------------------------------------------------
 
     def index(self) -> str:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Any
 
+import numpy as np
+
 from fastcheck.fusion.dims import Label
-from fastcheck.fusion.hoisted import Hoisted, renamed
+from fastcheck.fusion.hoisted import Hoisted, Places, gathered, known, renamed
 
 STEP, NUMBER, LOAD = "step", "number", "load"
 ADD, SUBTRACT, MULTIPLY, DIVIDE = "fadd", "fsub", "fmul", "fdiv"
@@ -37,9 +39,13 @@ class Parity(Enum):
 
 
 class Expression:
-    """One operation. Equal expressions are the same object; see `Table`."""
+    """One operation. Equal expressions are the same object; see `Table`.
 
-    __slots__ = ("_table", "labels", "number", "op", "operands", "parity", "payload")
+    `renamed` says which expression it was made from by giving a label another name: (expression,
+    its label, the label here).
+    """
+
+    __slots__ = ("_table", "labels", "number", "op", "operands", "parity", "payload", "renamed")
 
     def __init__(
         self, table: Table, op: str, operands: tuple[Expression, ...], payload: Any
@@ -51,6 +57,14 @@ class Expression:
         self.payload = payload
         self.labels = _labels(op, operands, payload)
         self.parity = _parity(op, operands)
+        self.renamed: tuple[Expression, Label, Label] | None = None
+
+    def of(self, label: Label) -> Expression:
+        """Return the expression that this one is, but for the name of a label."""
+        if self.renamed is None or self.renamed[2] is not label:
+            return self
+        other, old, _ = self.renamed
+        return other.of(old)
 
     def __repr__(self) -> str:
         inner = ", ".join(f"%{operand.number}" for operand in self.operands)
@@ -170,27 +184,66 @@ class Table:
         """
         done: dict[Expression, Expression] = {}
 
-        def renamed_in(node: Expression) -> Expression:
+        def captures(node: Expression) -> bool:
+            return node.op in (SUM, ANY) and node.payload is new
+
+        for node in in_order(root, below=lambda node: old in node.labels and not captures(node)):
             if old not in node.labels:
-                return node
-            if node not in done:
-                done[node] = made(node)
-            return done[node]
-
-        def made(node: Expression) -> Expression:
+                done[node] = node
+                continue
+            payload = node.payload
             if node.op == LOAD:
-                return self.load(renamed(node.payload, old, new))
-            operands, payload = node.operands, node.payload
-            if node.op in (SUM, ANY) and payload is new:
+                made = self.load(renamed(payload, old, new))
+            elif captures(node):
                 payload = fresh(new.size)
-                operands = tuple(self.substitute(o, new, payload, fresh) for o in operands)
-            return self.make(node.op, *map(renamed_in, operands), payload=payload)
+                inner = self.substitute(node.operands[0], new, payload, fresh)
+                made = self.make(node.op, self.substitute(inner, old, new, fresh), payload=payload)
+            else:
+                made = self.make(node.op, *[done[o] for o in node.operands], payload=payload)
+            done[node] = made
+            if made.renamed is None and made.number > node.number:
+                made.renamed = (node, old, new)
+        return done[root]
 
-        return renamed_in(root)
+    def gather(self, root: Expression, places: Places, fresh: Callable[[int], Label]) -> Expression:
+        """Return what an expression is at `places` along its free labels.
+
+        A sum over a label that is looked along, or that the places depend on, gets another label
+        inside.
+        """
+        new = {dim for where in places.values() for dim in where.dims}
+        done: dict[Expression, Expression] = {}
+
+        def captures(node: Expression) -> bool:
+            return node.op in (SUM, ANY) and (node.payload in new or node.payload in places)
+
+        def is_moved(node: Expression) -> bool:
+            return bool(node.labels & places.keys())
+
+        for node in in_order(root, below=lambda node: is_moved(node) and not captures(node)):
+            if not is_moved(node):
+                done[node] = node
+            elif node.op == LOAD:
+                done[node] = self.load(gathered(node.payload, places))
+            elif captures(node):
+                label = fresh(node.payload.size)
+                inner = {**places, node.payload: known(np.arange(label.size), (label,))}
+                body = self.gather(node.operands[0], inner, fresh)
+                done[node] = self.make(node.op, body, payload=label)
+            else:
+                operands = [done[operand] for operand in node.operands]
+                done[node] = self.make(node.op, *operands, payload=node.payload)
+        return done[root]
 
 
-def in_order(*roots: Expression) -> Iterator[Expression]:
-    """Yield every expression below the roots, operands first."""
+def _everywhere(_: Expression) -> bool:
+    return True
+
+
+def in_order(
+    *roots: Expression, below: Callable[[Expression], bool] = _everywhere
+) -> Iterator[Expression]:
+    """Yield every expression below the roots, operands first; only `below` those that say so."""
     seen: set[Expression] = set()
     stack = [(root, False) for root in reversed(roots)]
     while stack:
@@ -200,7 +253,8 @@ def in_order(*roots: Expression) -> Iterator[Expression]:
         elif node not in seen:
             seen.add(node)
             stack.append((node, True))
-            stack.extend((operand, False) for operand in reversed(node.operands))
+            if below(node):
+                stack.extend((operand, False) for operand in reversed(node.operands))
 
 
 def _labels(op: str, operands: tuple[Expression, ...], payload: Any) -> frozenset[Label]:

@@ -16,12 +16,14 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fastcheck.fusion.dims import Dim, Label, NotFusable, Pin
-from fastcheck.fusion.expression import Expression, Table
+from fastcheck.fusion.dims import Dim, Joint, Label, NotFusable, Pin
+from fastcheck.fusion.expression import Expression, Table, in_order
 from fastcheck.fusion.hoisted import (
     Hoisted,
+    Places,
     contraction,
     elementwise,
+    gathered,
     known,
     number,
     product,
@@ -30,10 +32,14 @@ from fastcheck.fusion.hoisted import (
     total,
 )
 
-Axis: TypeAlias = Dim | None
+Axis: TypeAlias = Dim | Joint | None
 """What an axis of a difference follows; None where the difference is the same all along it."""
 MOST_UNPINNED = 4096
 _MOST_TERMS = 8
+# A loop over so many elements at most is written out.
+_SHORT = 16
+# Pins of split axes are numbered after those of the tensor.
+_FIRST_SPLIT = 1 << 20
 # Numbers that come from formulae; others come from the network.
 _WRITTEN_OUT = (0.5, 1.0, 2.0)
 ONE = number(1.0)
@@ -52,6 +58,13 @@ class Term:
     def labels(self) -> frozenset[Label]:
         """Return the labels along which the term varies."""
         return self.variable.labels.union(*[factor.labels for factor in self.factors])
+
+    def times(self, other: Term) -> Term:
+        """Multiply two terms."""
+        factors = self.factors
+        for factor in other.factors:
+            factors = _with(factors, factor)
+        return Term(factors, self.variable * other.variable, self.scale * other.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +95,21 @@ class Algebra:
         self._numbers = count()
         self._materialised: dict[Form, Expression] = {}
         self._scales: dict[float, Hoisted] = {}
+        self._split_pins: dict[tuple[Pin, int], tuple[Pin, Pin]] = {}
 
     def label(self, size: int) -> Label:
         """Make a new label."""
         return Label(next(self._numbers), size)
+
+    def split(self, pin: Pin, last: int) -> tuple[Pin, Pin]:
+        """Return the two pins of an axis that a reshape splits, the second one of size `last`."""
+        if (pin, last) not in self._split_pins:
+            number = _FIRST_SPLIT + 2 * len(self._split_pins)
+            self._split_pins[pin, last] = (
+                Pin(number, pin.size // last, pin, last),
+                Pin(number + 1, last, pin),
+            )
+        return self._split_pins[pin, last]
 
     def form(self, axes: Iterable[Axis], *terms: Term) -> Form:
         """Make a form; terms of one variable with the same factors but one are added up."""
@@ -114,6 +138,8 @@ class Algebra:
 
     def _sum_of(self, terms: Iterable[Term]) -> Expression:
         summands = [self.product_of(term) for term in terms]
+        if not summands:
+            return self.table.constant(0.0)
         result = summands[0]
         for summand in summands[1:]:
             result = result + summand
@@ -194,7 +220,7 @@ class Algebra:
 
     def _summed(self, term: Term, over: list[Label]) -> Term:
         """Sum in the kernel, over labels that the variable or several pins depend on."""
-        for label in over:
+        for label in _in_turn(term, over):
             holders = tuple(f for f in term.factors if label in f.dims)
             rest = tuple(f for f in term.factors if f not in holders)
             inner = self.product_of(Term(holders, term.variable))
@@ -215,19 +241,21 @@ class Algebra:
             result = [self._on_a_label_of_its_own(form, axis, taken) for form in result]
             follows = {form.axes[axis] for form in result} - {None}
             alike = len(follows) == 1 and (
-                isinstance(next(iter(follows)), Label)
+                not is_pinned(next(iter(follows)))
                 or all(form.axes[axis] is not None for form in result)
             )
             if follows and not alike:
-                result = [self._unpinned(form, axis) for form in result]
+                result = [self._unpinned(self.plain(form, (axis,)), axis) for form in result]
                 result = self._one_label(result, axis)
-            taken |= {form.axes[axis] for form in result} - {None}
+            taken |= {dim for form in result for dim in dims_of(form.axes[axis])}
         return tuple(result)
 
     def _on_a_label_of_its_own(self, form: Form, axis: int, taken: set[Axis]) -> Form:
-        label = form.axes[axis]
-        if label not in taken:
+        if taken.isdisjoint(dims_of(form.axes[axis])):
             return form
+        if isinstance(form.axes[axis], Joint):
+            return self.plain(form, (axis,))
+        label = form.axes[axis]
         if isinstance(label, Label):
             return self.relabel(form, label, self.label(label.size))
         return self.unpin(form, axis)
@@ -239,25 +267,66 @@ class Algebra:
         labels = [form.axes[axis] for form in forms]
         first = next(label for label in labels if isinstance(label, Label))
         return [
-            self.relabel(form, label, first)
+            self._run_over(form, label, first)
             if isinstance(label, Label) and label is not first
             else form
             for form, label in zip(forms, labels, strict=True)
         ]
 
+    def _run_over(self, form: Form, old: Label, new: Label) -> Form:
+        """Relabel a form; another axis of it that follows the new label gets one of its own."""
+        if any(new in dims_of(axis) for axis in form.axes):
+            form = self.relabel(form, new, self.label(new.size))
+        return self.relabel(form, old, new)
+
     def unpin(self, form: Form, axis: int) -> Form:
         """Write a pinned axis out: zero but for the copy's position."""
         pin = form.axes[axis]
         assert isinstance(pin, Pin)
-        if pin.size > MOST_UNPINNED:
-            raise NotFusable(f"a pinned axis of {pin.size} would be written out")
         label = self.label(pin.size)
         axes = tuple(label if place == axis else old for place, old in enumerate(form.axes))
-        return self.scale(form, known(np.eye(pin.size), (pin, label)), axes)
+        return self.scale(form, self._written_out(pin, label), axes)
+
+    def plain(self, form: Form, axes: Iterable[int] | None = None) -> Form:
+        """Let axes that were made of several follow one label each; all of them by default."""
+        for axis in range(len(form.axes)) if axes is None else axes:
+            joint = form.axes[axis]
+            if isinstance(joint, Joint):
+                form = self._merged(form, axis, joint)
+        return form
+
+    def _merged(self, form: Form, axis: int, joint: Joint) -> Form:
+        new, places, stride = self.label(joint.size), {}, joint.size
+        for dim, size in joint.parts:
+            stride //= size
+            label = dim
+            if isinstance(dim, Pin):
+                form = self.scale(form, self._written_out(dim, label := self.label(size)))
+            if isinstance(label, Label):
+                places[label] = known(np.arange(new.size) // stride % size, (new,))
+        axes = tuple(new if place == axis else old for place, old in enumerate(form.axes))
+        return self.gather(form, places, axes)
+
+    def _written_out(self, pin: Pin, label: Label) -> Hoisted:
+        if pin.size > MOST_UNPINNED:
+            raise NotFusable(f"a pinned axis of {pin.size} would be written out")
+        return known(np.eye(pin.size), (pin, label))
+
+    def gather(self, form: Form, places: Places, axes: Iterable[Axis]) -> Form:
+        """Look at a form's terms at `places` along labels; what is zero everywhere is dropped."""
+        terms = []
+        for term in form.terms:
+            factors: tuple[Hoisted, ...] = ()
+            for factor in term.factors:
+                factors = _with(factors, gathered(factor, places))
+            if not any(is_zero(factor) for factor in factors):
+                variable = self.table.gather(term.variable, places, self.label)
+                terms.append(Term(factors, variable, term.scale))
+        return Form(tuple(axes), tuple(terms))
 
     def relabel(self, form: Form, old: Label, new: Label) -> Form:
         """Let a form run over another label of the same size."""
-        if new in form.axes:
+        if any(new in dims_of(axis) for axis in form.axes):
             raise NotFusable("two axes of one difference follow the same index")
         terms = []
         for term in form.terms:
@@ -266,7 +335,7 @@ class Algebra:
             factors = tuple(renamed(factor, old, new) for factor in term.factors)
             variable = self.table.substitute(term.variable, old, new, self.label)
             terms.append(Term(factors, variable, term.scale))
-        return Form(tuple(new if axis is old else axis for axis in form.axes), tuple(terms))
+        return Form(tuple(_renamed(axis, old, new) for axis in form.axes), tuple(terms))
 
     # -- checks -----------------------------------------------------------------------------------
 
@@ -276,6 +345,8 @@ class Algebra:
         Where the form is one term, the bound is divided by the factor that varies most, so that one
         comparison for each sample stands for all units of a layer.
         """
+        if not form.terms:
+            return
         bound = elementwise(lambda b: np.maximum(b * _SAFE, 0.0), bound)
         if len(form.terms) > 1:
             value = self.value(form)
@@ -305,6 +376,49 @@ class Algebra:
         """Return the difference as the argument of a polynomial."""
         self.check_argument(form)
         return self.value(form)
+
+
+def _in_turn(term: Term, over: list[Label]) -> list[Label]:
+    """Return labels with that last which most of a term runs along: it is the outermost loop.
+
+    A layer is summed for each sample, not the samples for each unit.
+    """
+    if sum(label.size > _SHORT for label in over) < 2:
+        return over
+    weight = dict.fromkeys(over, 0)
+    for node in in_order(term.variable):
+        for label in node.labels & weight.keys():
+            weight[label] += 1
+    return sorted(over, key=lambda label: weight[label])
+
+
+def dims_of(axis: Axis) -> frozenset[Dim]:
+    """Return the dimensions that an axis follows."""
+    if isinstance(axis, Joint):
+        return axis.dims
+    return frozenset() if axis is None else frozenset({axis})
+
+
+def labels_of(axis: Axis) -> list[Label]:
+    """Return the labels that an axis follows, in order."""
+    parts = axis.parts if isinstance(axis, Joint) else ((axis, 0),)
+    return [dim for dim, _ in parts if isinstance(dim, Label)]
+
+
+def is_pinned(axis: Axis) -> bool:
+    """Whether a copy differs at one position of an axis only, or of a part of it."""
+    return axis.is_pinned if isinstance(axis, Joint) else isinstance(axis, Pin)
+
+
+def _renamed(axis: Axis, old: Label, new: Label) -> Axis:
+    if isinstance(axis, Joint):
+        return Joint(tuple((new if dim is old else dim, size) for dim, size in axis.parts))
+    return new if axis is old else axis
+
+
+def is_zero(factor: Hoisted) -> bool:
+    """Whether a constant is known to be zero everywhere."""
+    return factor.known is not None and not factor.known.any()
 
 
 def _quotient(bound: np.ndarray, factor: np.ndarray) -> np.ndarray:

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from fastcheck.fusion.dims import Dim, Label, NotFusable, Pin, in_order
 
 Array = NDArray[np.float64]
+_AT_ONCE = 4096
+"""Elements up to which what is made of known arrays alone is computed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,23 @@ def elementwise(function: Callable[..., Array], *operands: Hoisted) -> Hoisted:
     return Hoisted(dims, operands, compute)
 
 
+def _at_once(hoisted: Hoisted) -> Hoisted:
+    """Return a small constant computed, if it is made of known arrays alone.
+
+    It is then seen to be zero where parts are taken of arrays that are zero elsewhere.
+    """
+    arrays = []
+    for operand in hoisted.operands:
+        if operand.known is None or operand.known.size > _AT_ONCE:
+            return hoisted
+        arrays.append(operand.known)
+    if hoisted.size() > _AT_ONCE:
+        return hoisted
+    with np.errstate(all="ignore"):
+        array = hoisted.compute(arrays)
+    return Hoisted(hoisted.dims, (), _nothing, array)
+
+
 def _lined_up(array: Array, dims: tuple[Dim, ...], wanted: tuple[Dim, ...]) -> Array:
     sizes = iter(array.shape)
     return array.reshape([next(sizes) if dim in dims else 1 for dim in wanted])
@@ -132,7 +151,7 @@ def product(*operands: Hoisted) -> Hoisted:
     """Return the elementwise product."""
     if len(operands) == 1:
         return operands[0]
-    return elementwise(lambda *arrays: _multiplied(list(arrays)), *operands)
+    return _at_once(elementwise(lambda *arrays: _multiplied(list(arrays)), *operands))
 
 
 def _multiplied(arrays: list[Array]) -> Array:
@@ -199,8 +218,46 @@ def taken(operand: Hoisted, label: Label, index: Any, new: Label | None) -> Hois
     where = (slice(None),) * axis + (index,)
     if new is None:
         dims = tuple(dim for dim in operand.dims if dim is not label)
-        return Hoisted(dims, (operand,), lambda arrays: arrays[0][where])
+        return _at_once(Hoisted(dims, (operand,), lambda arrays: arrays[0][where]))
     named = [new if dim is label else dim for dim in operand.dims]
     dims = in_order(set(named))
     order = [named.index(dim) for dim in dims]
-    return Hoisted(dims, (operand,), lambda arrays: arrays[0][where].transpose(order))
+    return _at_once(Hoisted(dims, (operand,), lambda arrays: arrays[0][where].transpose(order)))
+
+
+Places = Mapping[Label, Hoisted]
+"""Where to look along labels: positions, as whole numbers over other dimensions."""
+
+
+def gathered(operand: Hoisted, places: Places) -> Hoisted:
+    """Return the elements of an array at `places` along some of its labels.
+
+    What the places depend on takes the place of the labels; a dimension that the array has as well
+    is followed by both at once.
+    """
+    at = {label: where for label, where in places.items() if label in operand.dims}
+    if not at:
+        return operand
+    new = {dim for where in at.values() for dim in where.dims}
+    rest = [dim for dim in operand.dims if dim not in at and dim not in new]
+    front = [dim for dim in operand.dims if dim not in rest]
+    found = in_order(new)
+    dims = in_order({*rest, *found})
+    into = [operand.dims.index(dim) for dim in (*front, *rest)]
+    out = [(*found, *rest).index(dim) for dim in dims]
+
+    def compute(arrays: list[Array]) -> Array:
+        array = arrays[0].transpose(into)
+        lined_up = {
+            label: _lined_up(positions, where.dims, found).astype(np.int64)
+            for (label, where), positions in zip(at.items(), arrays[1:], strict=True)
+        }
+        index: list[Any] = []
+        for dim, size in zip(front, array.shape, strict=False):
+            if isinstance(dim, Label) and dim in lined_up:
+                index.append(lined_up[dim])
+            else:
+                index.append(_lined_up(np.arange(size), (dim,), found))
+        return np.asarray(array[tuple(index)].transpose(out))
+
+    return _at_once(Hoisted(dims, (operand, *at.values()), compute))

@@ -90,7 +90,7 @@ def _never_changes(site: Site) -> None:
     return
 
 
-@rule(WHERE)
+@rule(WHERE, joints=True)
 def _where(algebra: Algebra, node: Node, forms: Forms) -> Form | None:
     if forms[1] is None and forms[2] is None:
         return None
@@ -118,7 +118,8 @@ def _winner(sign: float) -> Callable[[Algebra, Node, Forms], Form]:
         winner = contract_like(algebra, form, first, axes)
         if any(isinstance(form.axes[axis], Label) for axis in axes):
             largest = np.max(x, axis=axes, keepdims=True)
-            gap = np.where(first > 0, 0.0, _gap(largest, x))
+            # The winner never falls behind itself, but by rounding.
+            gap = np.where(first > 0, np.inf, _gap(largest, x))
             behind = algebra.minus(form, winner)
             same = tuple(axis for axis, follows in enumerate(behind.axes) if follows is None)
             gap = gap.min(axis=same, keepdims=True)

@@ -109,6 +109,17 @@ class LlvmCode(Code):
     def weight(self, scope: Scope, place: str) -> str:
         return self._element(scope, self._number, self.pointer("blocks", 2), place)
 
+    def room(self, elements: int) -> str:
+        return self._emit(self.entry, f"alloca [{elements} x {self._number}], align 64")
+
+    def keep(self, scope: Scope, room: str, index: str, number: str) -> None:
+        at = self._emit(scope, f"getelementptr {self._number}, ptr {room}, i64 {index}")
+        scope.lines.append(f"  store {self._number} {number}, ptr {at}, align 8")
+        self.count(scope)
+
+    def kept(self, scope: Scope, room: str, index: str) -> str:
+        return self._element(scope, self._number, room, index)
+
     # -- loops and the whole ----------------------------------------------------------------------
 
     def index(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -19,9 +20,11 @@ from fastcheck.fusion.expression import Expression
 from fastcheck.fusion.form import Algebra, Form, Term
 from fastcheck.fusion.hoisted import Hoisted, elementwise
 from fastcheck.fusion.roots import Group
-from fastcheck.fusion.rules import RULES
+from fastcheck.fusion.rules import RULES, TAKES_JOINTS
 from fastcheck.trace.graph import Node
 from fastcheck.trace.slices import Slice
+
+_MOST_EXPRESSIONS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +43,24 @@ class Program:
     refused: Expression | None
 
 
-def lower(part: Slice, group: Group, reach: float) -> Program:
+def lower(part: Slice, group: Group, reach: float, most: float = inf) -> Program:
     """Express the change of the loss for one perturbed element of a group.
+
+    Parameters
+    ----------
+    part : Slice
+        What the tensor reaches.
+    group : Group
+        The elements, one of which is perturbed.
+    reach : float
+        The bound on the arguments of polynomials.
+    most : float
+        How many expressions may be made.
 
     Raises
     ------
     NotFusable
-        What the slice does that a kernel does not.
+        What the slice does that a kernel does not, or that it is too long for one.
     """
     algebra = Algebra(reach)
     forms: dict[Node, Form] = {}
@@ -61,6 +75,8 @@ def lower(part: Slice, group: Group, reach: float) -> Program:
         form = _applied(algebra, node, operands)
         if form is not None:
             forms[node] = form
+        if len(algebra.table) > min(most, _MOST_EXPRESSIONS):
+            raise NotFusable("the kernel would be too long")
     for guard in part.guards:
         if guard.node in forms:
             raise NotFusable(f"Python reads a number that moves ({guard.source})")
@@ -76,7 +92,10 @@ def _applied(algebra: Algebra, node: Node, operands: list[Form | None]) -> Form 
     rule = RULES.get(node.primitive)
     if rule is None:
         raise NotFusable(f"{node.primitive.name} has no kernel ({node.source})")
-    return rule(algebra, node, operands)
+    if node.primitive not in TAKES_JOINTS:
+        operands = [None if form is None else algebra.plain(form) for form in operands]
+    form = rule(algebra, node, operands)
+    return form if form is not None and form.terms else None
 
 
 def _refusal(algebra: Algebra) -> Expression | None:

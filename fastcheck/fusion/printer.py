@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastcheck.fusion.code import Code, Running, Scope
-from fastcheck.fusion.dims import Label
+from fastcheck.fusion.dims import Label, NotFusable
 from fastcheck.fusion.expression import (
     ANY,
     EXCEEDS,
@@ -21,6 +21,7 @@ from fastcheck.fusion.expression import (
     SUM,
     Expression,
     Parity,
+    in_order,
 )
 from fastcheck.fusion.llvm import LlvmCode
 from fastcheck.fusion.lower import Program
@@ -28,6 +29,13 @@ from fastcheck.fusion.memory import Memory
 from fastcheck.fusion.schedule import Schedule
 from fastcheck.fusion.source import Parts, Source, Template, printed
 from fastcheck.fusion.zeros import Zeros
+
+# Numbers that a kernel keeps at most, of 8 samples each (a thread may have half a megabyte for all
+# that it does), and to how many a room is rounded up.
+_MOST_KEPT, _ROUNDED = 4096, 8
+
+# Operations down a chain that are printed by recursion.
+_MOST_RECURSIVE = 60
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,8 @@ class _Printer:
         self._memory = Memory(self._code, schedule, self._zeros.padded)
         self._weighted = False
         self._open: set[Expression] = set()
+        self._kept_elements = 0
+        self._depth = 0
 
     def template(self, parts: Parts) -> Template:
         """Print the whole function."""
@@ -84,11 +94,32 @@ class _Printer:
 
     def _evaluate(self, node: Expression, places: dict[Label, int]) -> Any:
         """Print an expression for the given elements of the unrolled labels."""
-        scope = self._scope(node)
-        key = _key(node, places)
+        scope, key = self._scope(node), _key(node, places)
         if key not in scope.known:
-            scope.known[key] = self._print(node, places, scope)
+            self._depth += 1
+            if self._depth > _MOST_RECURSIVE:
+                self._print_operands(node, places)
+            scope.known[key] = self._made(node, places, scope)
+            self._depth -= 1
         return scope.known[key]
+
+    def _print_operands(self, node: Expression, places: dict[Label, int]) -> None:
+        """Print what a node is computed from, without going down a long chain recursively."""
+        for below in in_order(node, below=lambda node: self._is_to_be_printed(node, places)):
+            if below is not node:
+                scope, key = self._scope(below), _key(below, places)
+                if key not in scope.known:
+                    scope.known[key] = self._made(below, places, scope)
+
+    def _is_to_be_printed(self, node: Expression, places: dict[Label, int]) -> bool:
+        """Whether the operands of a node are needed where it is needed."""
+        if node.op in (SUM, ANY) or node in self._schedule.kept:
+            return False
+        return _key(node, places) not in self._scope(node).known
+
+    def _made(self, node: Expression, places: dict[Label, int], scope: Scope) -> Any:
+        kept = node in self._schedule.kept
+        return self._from_kept(node, places, scope) if kept else self._print(node, places, scope)
 
     def _scope(self, node: Expression) -> Scope:
         for scope in reversed(self._code.stack):
@@ -136,6 +167,79 @@ class _Printer:
         names = dict.fromkeys([value.plus, value.minus])
         tests = [code.exceeds(scope, name, bound.plus) for name in names]
         return tests[0] if len(tests) == 1 else code.either(scope, *tests)
+
+    # -- what is kept along a loop ----------------------------------------------------------------
+
+    def _from_kept(self, node: Expression, places: dict[Label, int], scope: Scope) -> Value:
+        """Load what has been computed for all of a loop, before the loop at hand."""
+        code, label = self._code, self._schedule.kept[node]
+        outer = self._scope_without(node, label)
+        key = ("kept", self._key_of_kept(node, places))
+        if key not in outer.known:
+            self._keep(node, places, outer)
+        parity, *rooms = outer.known[key]
+        names = [code.kept(scope, room, str(scope.known["place"])) for room in rooms]
+        return Value(parity, names[0], names[-1])
+
+    def _scope_without(self, node: Expression, label: Label) -> Scope:
+        for scope in reversed(self._code.stack):
+            if scope.label is not None and scope.label in node.labels - {label}:
+                return scope
+        return self._code.copy
+
+    def _keep(self, node: Expression, places: dict[Label, int], outer: Scope) -> None:
+        """Print the loop that keeps an expression, and with it sums that it goes along with."""
+        code, outside = self._code, self._code.stack
+        label = self._schedule.kept[node]
+        code.stack = outside[: outside.index(outer) + 1]
+        body = Scope(label, code.name("loop"), (*outer.nest, label))
+        index = code.index()
+        code.stack.append(body)
+        body.known["place"] = index
+        for each in self._kept_with(node, places, outer):
+            key = _key(each, places)
+            if key not in body.known:
+                body.known[key] = self._print(each, places, body)
+            value: Value = body.known[key]
+            names = [value.plus, value.minus] if value.parity is Parity.MIXED else [value.plus]
+            rooms = [self._room(label) for _ in names]
+            for room, name in zip(rooms, names, strict=True):
+                code.keep(body, room, index, name)
+            outer.known["kept", self._key_of_kept(each, places)] = (value.parity, *rooms)
+        code.stack = outside
+        code.counts[body.nest] += 2
+        code.loop(outer, body, index, self._span(label), [], False)
+
+    def _kept_with(
+        self, node: Expression, places: dict[Label, int], outer: Scope
+    ) -> list[Expression]:
+        """Return the sums to be kept in the same loop; they share what they sum over."""
+        schedule = self._schedule
+        if node.op != SUM:
+            return [node]
+        return [
+            other
+            for other, label in schedule.kept.items()
+            if other.op == SUM
+            and label is schedule.kept[node]
+            and other.payload is node.payload
+            and other.labels == node.labels
+            and schedule.level[other] == schedule.level[node]
+            and other not in self._open - {node}
+            and ("kept", self._key_of_kept(other, places)) not in outer.known
+        ]
+
+    def _key_of_kept(self, node: Expression, places: dict[Label, int]) -> Any:
+        """Return what is common to expressions that differ in the name of the loop's label."""
+        return _key(node.of(self._schedule.kept[node]), places)
+
+    def _room(self, label: Label) -> str:
+        """Make room for all of a loop."""
+        elements = -(-label.size // _ROUNDED) * _ROUNDED
+        self._kept_elements += elements
+        if self._kept_elements > _MOST_KEPT:
+            raise NotFusable("a kernel would keep too much")
+        return self._code.room(elements)
 
     # -- sums -------------------------------------------------------------------------------------
 
@@ -191,7 +295,7 @@ class _Printer:
         code.stack = outside[: outside.index(scope) + 1]
         body = Scope(label, code.name("loop"), (*scope.nest, label))
         index = code.index()
-        sums = [node for node in together if self._scope(node) is scope]
+        sums = [node for node in together if self._is_at_home(node, scope)]
         code.stack.append(body)
         body.known["place"] = self._place(label, index, body)
         summands = [
@@ -207,6 +311,11 @@ class _Printer:
         for node, places, several in summands:
             names = [next(ends) for _ in several]
             scope.known[_key(node, places)] = self._ended(scope, node, names)
+
+    def _is_at_home(self, node: Expression, scope: Scope) -> bool:
+        """Whether a scope is where an expression is to be printed: all of its loops are open."""
+        around = {outer.label for outer in self._code.stack}
+        return node.labels & self._schedule.loops <= around and self._scope(node) is scope
 
     def _place(self, label: Label, index: str, body: Scope) -> str:
         """Return what an iteration stands for: an element, or a block of samples."""

@@ -7,23 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.fusion.dims import NotFusable
+from fastcheck.fusion.dims import Dim, Joint, NotFusable
 from fastcheck.fusion.form import Algebra, Axis, Form
 from fastcheck.fusion.hoisted import Hoisted, known
 from fastcheck.trace.graph import Node, Primitive
+from fastcheck.trace.primitives import CAST, ELEMENTWISE, SIGMOID, SPECIAL, WHERE
 from fastcheck.trace.primitives import elementwise as primitive_of
 
 Forms = list[Form | None]
 Rule = Callable[[Algebra, Node, Forms], Form | None]
 RULES: dict[Primitive, Rule] = {}
+TAKES_JOINTS: set[Primitive] = {*ELEMENTWISE.values(), *SPECIAL.values(), SIGMOID, CAST, WHERE}
+"""Primitives whose rules know axes that were made of several; others see one label instead."""
 
 
-def rule(*primitives: Primitive) -> Callable[[Rule], Rule]:
+def rule(*primitives: Primitive, joints: bool = False) -> Callable[[Rule], Rule]:
     """Register the rule of one or more primitives; None means that no copy changes the node."""
 
     def register(function: Rule) -> Rule:
         for primitive in primitives:
             RULES[primitive] = function
+            if joints:
+                TAKES_JOINTS.add(primitive)
         return function
 
     return register
@@ -76,12 +81,23 @@ def hoist(algebra: Algebra, array: Any, axes: list[Axis]) -> Hoisted:
     if not array.size:
         raise NotFusable("an array is empty")
     lead = len(axes) - array.ndim
-    dims: list[Axis] = []
+    dims: list[Dim | None] = []
+    shape: list[int] = []
     for axis, size in enumerate(array.shape, start=lead):
-        if size > 1 and axes[axis] is None:
-            axes[axis] = algebra.label(size)
-        dims.append(axes[axis] if size > 1 else None)
-    return known(array, dims)
+        if size == 1:
+            continue
+        follows = axes[axis] = labelled(algebra, axes[axis], size)
+        for dim, part in follows.parts if isinstance(follows, Joint) else ((follows, size),):
+            dims.append(dim)
+            shape.append(part)
+    return known(array.reshape(shape), dims)
+
+
+def labelled(algebra: Algebra, axis: Axis, size: int) -> Dim | Joint:
+    """Return an axis, with new labels where it follows nothing."""
+    if isinstance(axis, Joint):
+        return Joint(tuple((dim or algebra.label(part), part) for dim, part in axis.parts))
+    return axis or algebra.label(size)
 
 
 def real(array: Any) -> Any:

@@ -118,7 +118,10 @@ class Parts:
     def _label(self, label: Label) -> Hashable:
         if label is self.schedule.vector:
             return "vector"
-        return "loop" if label in self.schedule.loops else label.size
+        if label not in self.schedule.loops:
+            return label.size
+        # What is kept along a loop has a room of its size.
+        return "loop" if label not in self.schedule.kept.values() else f"loop of {label.size}"
 
     def _node(self, node: Expression, places: Mapping[Expression, int]) -> Hashable:
         payload: Hashable = node.payload

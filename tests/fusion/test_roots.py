@@ -11,6 +11,9 @@ import pytest
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.fusion.dims import NotFusable
 from fastcheck.fusion.roots import groups_of
+from fastcheck.params import ParamTree
+from fastcheck.trace.slices import slice_for
+from fastcheck.trace.tracer import trace
 
 X = np.random.default_rng(2).normal(size=(21, 4))
 THETA = np.random.default_rng(3).normal(size=17)
@@ -109,20 +112,20 @@ def test_overlapping_pieces_make_a_group_of_what_they_share(tools) -> None:
     assert found[2] == [*range(5, 10)]
 
 
-def test_too_many_kinds_of_pieces_are_refused(tools) -> None:
+def test_too_many_kinds_of_pieces_are_refused() -> None:
     def loss(p: dict[str, Any]) -> Any:
         return sum(np.sum(p["theta"][k] ** 2) for k in range(40))
 
-    part = tools.slice_of(loss, {"theta": np.ones(40)}, "theta")
+    part = slice_for(trace(loss, ParamTree.from_user({"theta": np.ones(40)})), "theta")
     with pytest.raises(NotFusable, match=r"^the tensor is taken apart into 40 kinds of pieces$"):
         groups_of(part)
 
 
-def test_too_many_pieces_are_refused(tools) -> None:
+def test_too_many_pieces_are_refused() -> None:
     def loss(p: dict[str, Any]) -> Any:
         return sum(np.sum(p["theta"][k] ** 2) for k in range(70))
 
-    part = tools.slice_of(loss, {"theta": np.ones(70)}, "theta")
+    part = slice_for(trace(loss, ParamTree.from_user({"theta": np.ones(70)})), "theta")
     with pytest.raises(NotFusable, match=r"^the tensor is taken apart into 70 pieces$"):
         groups_of(part)
 

@@ -90,7 +90,7 @@ def test_sums_that_build_upon_each_other_have_levels(tools) -> None:
 
 def test_a_wide_layer_is_left_to_matrix_products(tools) -> None:
     X = RNG.normal(size=(40, 3))
-    V = RNG.normal(size=(20, 30)) / 4
+    V = RNG.normal(size=(20, 70)) / 4
 
     def loss(p: dict[str, Any]) -> Any:
         return np.mean(np.tanh(np.tanh(np.tanh(X @ p["W1"]) @ V) @ V.T) ** 2)
@@ -99,11 +99,42 @@ def test_a_wide_layer_is_left_to_matrix_products(tools) -> None:
         schedule_of(tools, loss, {"W1": RNG.normal(size=(3, 20))}, "W1")
 
 
-def test_a_long_chain_is_refused(tools) -> None:
+def recurrent(samples: int, hidden: int, steps: int) -> tuple[Any, dict[str, Any]]:
+    X, V = RNG.normal(size=(samples, 3)), RNG.normal(size=(hidden, hidden)) / hidden
+
+    def loss(p: dict[str, Any]) -> Any:
+        h = np.tanh(X @ p["W"])
+        for _ in range(steps):
+            h = np.tanh(h @ V)
+        return np.mean(h**2)
+
+    return loss, {"W": RNG.normal(size=(3, hidden))}
+
+
+def test_the_units_of_a_narrow_layer_are_kept_for_the_next(tools) -> None:
+    made = schedule_of(tools, *recurrent(40, 20, 3), "W")
+    assert made.kept
+    assert sizes(made.kept.values()) == [20] * len(made.kept)
+    assert made.vector not in made.kept.values()
+
+
+def test_small_layers_are_unrolled(tools) -> None:
+    made = schedule_of(tools, *recurrent(40, 6, 3), "W")
+    assert not made.kept
+    assert sizes(made.loops) == [40]
+
+
+def test_many_small_layers_are_loops(tools) -> None:
+    made = schedule_of(tools, *recurrent(40, 10, 9), "W")
+    assert made.kept
+    assert made.operations < 1500
+
+
+def test_a_chain_of_many_sums_is_refused(tools) -> None:
     def loss(p: dict[str, Any]) -> Any:
         h = p["w"]
         for _ in range(60):
-            h = np.tanh(h)
+            h = np.tanh(h - np.mean(np.tanh(h)))
         return np.sum(h)
 
     with pytest.raises(NotFusable, match=r"^too many operations follow upon each other$"):

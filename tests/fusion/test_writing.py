@@ -111,11 +111,40 @@ def test_a_weight_beside_its_bias(tools) -> None:
         assert_like_replay(tools.fused_of(loss, params, name), params[name].size)
 
 
-def test_values_at_an_array_of_places_are_left_to_the_replay(tools) -> None:
-    write = writing([8, 7, 6, 5, 4, 3, 2, 1, 0], 9, 3)
-    with pytest.raises(NotFusable) as refusal:
-        tools.fused_of(lambda p: weighed(write(X @ p["W"])), {"W": W}, "W")
-    assert str(refusal.value) == "a value that moves is written at an array of places"
+def scattered(index: Any, *shape: int) -> Callable[[Any], Any]:
+    """Return a function that writes what fits the index into an array with something in it."""
+
+    def write(z: Any) -> Any:
+        out = 0.1 * np.sum(z) * np.ones(shape)
+        wanted = np.empty(shape)[index].shape
+        out[index] = z.reshape(-1)[: int(np.prod(wanted))].reshape(wanted)
+        return out
+
+    return write
+
+
+SCATTERED: dict[str, Callable[[Any], Any]] = {
+    "rows in another order": writing([8, 7, 6, 5, 4, 3, 2, 1, 0], 9, 3),
+    "the last of equals counts": writing([0, 1, 2, 2, 2, 5, 6, 7, 0], 9, 3),
+    "a mask of rows": writing(np.arange(12) % 4 > 0, 12, 3),
+    "a mask of places": scattered(np.arange(27).reshape(9, 3) % 3 > 0, 9, 3),
+    "two index arrays": scattered(([0, 3, 3], [2, 1, 0]), 9, 3),
+    "index arrays that broadcast": scattered((np.arange(9)[:, None], np.array([2, 0])), 9, 4),
+    "index arrays apart": scattered(([0, 1], slice(None), [1, 1]), 2, 4, 3),
+    "one row for all": lambda z: writing([1, 4], 6, 3)(np.sum(z, axis=0)),
+}
+
+
+@pytest.mark.parametrize("name", SCATTERED)
+def test_values_at_any_places(tools, name: str) -> None:
+    place = SCATTERED[name]
+    losses: list[Callable[[Any], Any]] = [
+        lambda p: weighed(place(X @ p["W"])),
+        lambda p: weighed(place(np.tanh(X @ p["W"]))),
+        lambda p: weighed(place(np.tanh(np.tanh(X @ p["W"]) @ (W.T @ W)))),
+    ]
+    for loss in losses:
+        assert_like_replay(tools.fused_of(loss, {"W": W}, "W"), W.size)
 
 
 def test_a_part_of_a_large_array_is_left_to_the_replay(tools) -> None:

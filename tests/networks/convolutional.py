@@ -228,9 +228,7 @@ def cnn_einsum(n, F, side=6, C=2):
     return Case(loss, params, grads, bugs)
 
 
-@network(
-    "CNN by four nested loops, max pooling by np.max of slices", no_kernel="W", large=(64, 2)
-)
+@network("CNN by four nested loops, max pooling by np.max of slices", no_kernel="W", large=(64, 2))
 def cnn_loops(m, F, side=5, C=2):
     m, F = min(m, 8), min(F, 2)  # nobody has the patience for more
     rng = np.random.default_rng(14)

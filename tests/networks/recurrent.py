@@ -165,9 +165,7 @@ def lstm_columns(m, n_a, T=4, n_x=3, n_y=2):
     return Case(loss, params, grads, bugs)
 
 
-@network(
-    "GRU, h filled into np.zeros((T + 1, n, H))", large=(64, 20)
-)
+@network("GRU, h filled into np.zeros((T + 1, n, H))", large=(64, 20))
 def gru_preallocated(n, H, T=5, D=3):
     rng = np.random.default_rng(3)
     X, target = rng.normal(size=(n, T, D)), rng.normal(size=(n, 1))
