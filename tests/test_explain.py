@@ -20,7 +20,7 @@ def loss(p: Any) -> Any:
 
 
 def escaping(p: Any) -> Any:
-    size = float(np.sum(p["b"] ** 2))
+    (size,) = map(float, [np.sum(p["b"] ** 2)])
     return np.sum(p["W"]) * np.exp(size)
 
 
