@@ -85,7 +85,7 @@ class Machine:
     def take(self, device: int, size: int) -> None:
         """Allocate; what nobody uses any more is given up first, as CuPy's pool does."""
         limit = self.total if self.limit is None else self.limit
-        if self.used[device] + size > limit:
+        if size <= limit < self.used[device] + size:
             gc.collect()
         if self.used[device] + size > limit:
             raise OutOfMemoryError(size, self.used[device], self.limit or 0)
