@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastcheck.engines.arithmetic import own_arithmetic
 from fastcheck.engines.assignment import Assignment
 from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.trust import Trust
@@ -163,6 +164,7 @@ def checked(
 ) -> Report:
     """Check with validated arguments; `trust` is what earlier checks of this loss have shown."""
     with (
+        own_arithmetic(),
         ONE_AT_A_TIME,
         keep(loss, params, grads) as kept,
         Run(loss, tree, options, tolerance, trust) as run,
@@ -170,7 +172,8 @@ def checked(
         analytic = _analytic(tree, grads, run)
         judged, written = _judge_all(run, tree, selected, analytic, kept)
         notes = check_notes(tree, run, written, kept.left_out)
-    return make_report(tree, run, judged, options, notes, known, watch)
+    with own_arithmetic():
+        return make_report(tree, run, judged, options, notes, known, watch)
 
 
 def numerical_gradient(
@@ -225,7 +228,12 @@ def numerical_gradient(
         seed=seed,
     )
     tolerances = tolerance_for([tensor.dtype for tensor in tree])
-    with ONE_AT_A_TIME, keep(loss, params), Run(loss, tree, options, tolerances) as run:
+    with (
+        own_arithmetic(),
+        ONE_AT_A_TIME,
+        keep(loss, params),
+        Run(loss, tree, options, tolerances) as run,
+    ):
         values = {}
         with Progress(tree.size, "differentiating", enabled=options.progress) as bar:
             for tensor in tree:

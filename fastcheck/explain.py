@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fastcheck.engines.arithmetic import own_arithmetic
 from fastcheck.engines.batched import BatchedEngine
 from fastcheck.engines.device_engine import parts_of
 from fastcheck.engines.fused import FusedEngine
@@ -130,7 +131,12 @@ def explain(
         seed=0,
     )
     tolerances = tolerance_for([tensor.dtype for tensor in tree])
-    with ONE_AT_A_TIME, keep(loss, params), Run(loss, tree, options, tolerances) as run:
+    with (
+        own_arithmetic(),
+        ONE_AT_A_TIME,
+        keep(loss, params),
+        Run(loss, tree, options, tolerances) as run,
+    ):
         tensors = tuple(_tensor_plan(run, tensor) for tensor in tree)
     graph = run.plan.graph
     return Explanation(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.engines.arithmetic import as_the_user_has_it
 from fastcheck.errors import InputError, InputTypeError, NotFiniteError
 from fastcheck.params import ParamTree
 from fastcheck.params.places import Place, on_host
@@ -47,7 +48,7 @@ class LossFunction:
             )
         self.function = function
         self.tree = tree
-        self._called = _on_the_users_device(function, tree)
+        self._called = as_the_user_has_it(_on_the_users_device(function, tree))
         self.calls = 0
         self.seconds = 0.0
         self.fastest = math.inf

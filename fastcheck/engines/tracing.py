@@ -15,6 +15,9 @@ from fastcheck.trace.slices import slice_for
 from fastcheck.trace.tape import Untraceable
 from fastcheck.trace.tracer import trace
 
+_LIKE = 1e-8
+"""How close to `loss` a trace must come that is used for what it shows of rounding alone."""
+
 
 def trace_into(plan: Plan, loss: LossFunction, tree: ParamTree, noise: Noise) -> None:
     """Trace the loss, compare its value, and put the graph into the plan.
@@ -32,11 +35,14 @@ def trace_into(plan: Plan, loss: LossFunction, tree: ParamTree, noise: Noise) ->
 
 def trace_for_rounding(plan: Plan, loss: LossFunction, tree: ParamTree) -> None:
     """Trace for what the graph shows of rounding alone; without it, the loop knows less."""
+    called = plan.loop.loss
     try:
-        plan.traced = _traced(loss, tree)
+        graph = _traced(loss, tree)
+        _compare_loss(graph, called, lambda: _LIKE * abs(called))
     except Untraceable:
         return
-    plan.loop.magnitude = _term_size(plan, plan.traced)
+    plan.traced = graph
+    plan.loop.magnitude = _term_size(plan, graph)
 
 
 def simplified(graph: Graph) -> Graph:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastcheck.bound import Bound
+from fastcheck.engines.arithmetic import own_arithmetic
 from fastcheck.engines.base import FloatArray
 from fastcheck.errors import GradientError, InputError, InputTypeError, NotFiniteError
 from fastcheck.keep import keep
@@ -182,7 +183,8 @@ class Monitor:
             return None
         self._budget.pause()
         try:
-            return self._awake(number, params, grads, batch)
+            with own_arithmetic():
+                return self._awake(number, params, grads, batch)
         finally:
             self._random.mark()
             self._budget.resume()

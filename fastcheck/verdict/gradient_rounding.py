@@ -73,9 +73,12 @@ def _gradients(graph: Graph, size: float, rng: np.random.Generator) -> Gradients
     for node in reversed(graph.nodes):
         if node not in known or node.constant or node.primitive is PARAMETER:
             continue
-        # What is chosen from (the larger of two, say) is chosen as at θ.
-        at = node if node.primitive in _CHOOSING else twins[node]
+        at = twins[node]
         parts = operand_gradients(at, known[node])
+        if node.primitive in _CHOOSING:
+            # Roundings may decide between what is nearly alike; a tie is a kink, and no rounding.
+            tied, chosen = _tied(node), operand_gradients(node, known[node])
+            parts = [_blended(tied, there, part) for part, there in zip(parts, chosen, strict=True)]
         if node.primitive is LOG_SOFTMAX and parts[0] is not None:
             # By hand it is p − y, where p is rounded before anything is subtracted from it.
             total = known[node].sum(axis=node.params["axes"], keepdims=True)
@@ -88,8 +91,29 @@ def _gradients(graph: Graph, size: float, rng: np.random.Generator) -> Gradients
     return known
 
 
+def _blended(
+    tied: np.ndarray, there: FloatArray | None, part: FloatArray | None
+) -> FloatArray | None:
+    """Return `part`, but `there` where something is tied; or all of it, where shapes differ."""
+    if part is None or there is None or np.broadcast_shapes(tied.shape, part.shape) != part.shape:
+        return there
+    return np.where(tied, there, part)
+
+
+def _tied(node: Node) -> np.ndarray:
+    """Return where an operation chooses between equals, in a shape that its operands fit."""
+    values = [np.asarray(operand.value) for operand in node.operands]
+    if node.primitive in (MAX, MIN):
+        axes = node.params["axes"]
+        best = values[0].max(axis=axes, keepdims=True)
+        if node.primitive is MIN:
+            best = values[0].min(axis=axes, keepdims=True)
+        return np.asarray((values[0] == best).sum(axis=axes, keepdims=True) > 1)
+    return np.asarray(values[0] == (values[1] if len(values) > 1 else 0.0))
+
+
 def _jittered(graph: Graph, size: float, rng: np.random.Generator) -> dict[Node, Node]:
-    """Compute the forward pass again with roundings; masks and choices stay what they are."""
+    """Compute the forward pass again with roundings; masks stay what they are."""
     twins: dict[Node, Node] = {}
     for node in graph.nodes:
         operands = tuple(twins[operand] for operand in node.operands)

@@ -12,7 +12,7 @@ from fastcheck.engines.base import BoolArray
 from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.primitives import CAST, CONTRACT, RESHAPE, TRANSPOSE
 
-_MOVES = (TRANSPOSE, RESHAPE, CAST)
+_MOVES = (TRANSPOSE, RESHAPE)
 
 
 def silent_elements(graph: Graph | None, tensor: str, zero: BoolArray) -> str:
@@ -57,7 +57,9 @@ def _without_input(graph: Graph, tensor: str) -> BoolArray | None:
         reached = [operand for operand in node.operands if operand in known]
         if not reached:
             continue
-        if node.primitive in _MOVES:
+        if node.primitive is CAST:
+            known[node] = known[reached[0]]  # places are no values
+        elif node.primitive in _MOVES:
             known[node] = node.primitive.evaluate(known[reached[0]], **node.params)
         elif node.primitive is CONTRACT and len(reached) == 1:
             used = True

@@ -130,3 +130,21 @@ def test_a_wrong_gradient_is_told_from_rounding_without_a_second_opinion():
     assert fastcheck.check(loss, w, right).passed
     for factor in (1.0 + 1e-5, 0.5, -1.0):
         assert fastcheck.check(loss, w, factor * right).failed
+
+
+def test_what_is_nearly_tied_in_float32_is_no_failure() -> None:
+    """A backward pass in float32 may give the derivative to the other of two near equals."""
+    x = np.array([[0.5, 0.5000000149]])  # equal in float32
+
+    def loss(p):
+        return np.sum((x * p["w"]).max(axis=1) * p["v"])
+
+    params = {"w": np.ones(2, np.float32), "v": np.full(1, 2.0, np.float32)}
+    other = {"w": np.array([1.0, 0.0], np.float32), "v": np.array([0.5], np.float32)}
+    report = fastcheck.check(loss, params, other)
+    assert report.verdict is not fastcheck.Verdict.FAIL, report
+    wrong = {**other, "w": np.array([1.0, 1.0], np.float32)}
+    for grads in (wrong, {**other, "v": 1.01 * other["v"]}):
+        assert fastcheck.check(loss, params, grads).verdict is not fastcheck.Verdict.PASS
+    apart = {"w": np.array([1.0, 0.9], np.float32), "v": params["v"]}
+    assert fastcheck.check(loss, apart, {**other, "w": other["w"][::-1]}).failed == ("w",)

@@ -69,8 +69,11 @@ def _lines(facts: TensorFacts, wrong: BoolArray, evidence: Evidence) -> list[Hyp
         flat = inside.reshape(-1)
         if flat.all():
             continue
-        if np.count_nonzero(wrong) < _DENSE * np.count_nonzero(flat & _live(facts)):
+        live = _live(facts)
+        if np.count_nonzero(wrong) < _DENSE * np.count_nonzero(flat & live):
             continue  # a scattered few are elements, not lines
+        if not np.any(live & ~flat):
+            continue  # nothing else has a gradient that could be right
         places = np.flatnonzero(flat & facts.usable)
         factor = _common_factor(facts, places, evidence)
         if factor is not None and not factor.named:
