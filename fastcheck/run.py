@@ -106,7 +106,8 @@ class Run:
                 rng=self._rng,
                 trust=Trust() if trust is None else trust,
             )
-            refuse_randomness(self.loss, self._planner.plan.loop.loss)
+            remedy = "" if trust is None else OF_A_MONITOR
+            refuse_randomness(self.loss, self._planner.plan.loop.loss, remedy)
         self.plan: Plan = self._planner.prepare()
         self.coarsest = coarsest(self.plan.traced)
         if self.coarsest is not None:
@@ -236,6 +237,9 @@ def _refuse_with_batched(options: Options, tree: ParamTree) -> None:
             f"`device` is {','.join(device.name for device in options.devices)}, but with "
             f"batched=True the stacks are {kind} like `params`: leave device='auto'{other}."
         )
+
+
+OF_A_MONITOR = "; or give the monitor `rng`, the generator that `loss` draws from"
 
 
 def refuse_randomness(loss: LossFunction, first: float, remedy: str = "") -> None:

@@ -15,15 +15,14 @@ from fastcheck.monitor.localise import Suspect, localise
 from fastcheck.monitor.moment import Moment
 from fastcheck.params import ParamTree
 from fastcheck.report.data import Report, TensorReport, Verdict
-from fastcheck.run import refuse_randomness
+from fastcheck.run import OF_A_MONITOR, refuse_randomness
 from fastcheck.verdict.noise import estimate_noise
 from fastcheck.verdict.tolerances import Tolerance
 from fastcheck.version import __version__
 
 # 1 to 60 u·|J| were measured on networks in float64, trained ones the most.
 _USUAL_NOISE = 64 * 2.0**-53
-_CANARY = 0.01
-_REMEDY = "; or give the monitor `rng`, the generator that `loss` draws from"
+_CANARY, _ROUNDINGS = 0.01, 128
 UNEXPLAINED = "It differs along the direction, but not in the elements that were looked at."
 _REASON = "derivatives along directions, by calling `loss`"
 
@@ -104,7 +103,7 @@ class Directions:
             better = lines.better_step(found, step)
             self._steps[names] = better if found.known else FIRST_STEP
             results.append((names, found))
-            unseen += [n for n in names if found.parts.get(n) and not _sees(found, n)]
+            unseen += [n for n in names if found.parts.get(n) and not _sees(found, n, tolerance)]
             if found.suspicious:
                 suspects += localise(lines, one, step) or [Suspect(name, None) for name in names]
         return Looked(results, suspects, loss.calls - before, tuple(unseen), base)
@@ -143,16 +142,21 @@ class Directions:
 
     def _measured(self, loss: LossFunction, tree: ParamTree, base: float) -> float:
         """Measure σ, unless that was done for a loss of this size."""
-        refuse_randomness(loss, base, _REMEDY)
+        refuse_randomness(loss, base, OF_A_MONITOR)
         if self._noise is None or not self._level / 2 <= abs(base) <= self._level * 2:
             self._noise = max(estimate_noise(loss, tree, self._rng), 2.0**-53 * abs(base))
             self._level = abs(base)
         return self._noise
 
 
-def _sees(found: Along, name: str) -> bool:
-    """Whether an error of one percent in the gradient of one tensor would have shown."""
-    return found.would_notice(_CANARY * found.parts[name])
+def planted_size(tolerance: Tolerance) -> float:
+    """Return the planted error: one percent, or what float16 can show."""
+    return max(_CANARY, _ROUNDINGS * tolerance.unit)
+
+
+def _sees(found: Along, name: str, tolerance: Tolerance) -> bool:
+    """Whether a planted error in the gradient of one tensor would have shown."""
+    return found.would_notice(planted_size(tolerance) * found.parts[name])
 
 
 def report_of(
@@ -225,7 +229,8 @@ def _tensor(
             "use mode='sample' or 'full', which can follow the elements exactly."
         )
     elif blind:
-        reason = "A planted error of 1% would not have shown along this direction."
+        planted = f"A planted error of {planted_size(tolerance):.0%}"
+        reason = f"{planted} would not have shown along this direction."
     return TensorReport(
         name=name,
         shape=tensor.user_shape,

@@ -7,6 +7,7 @@ import numpy as np
 from fastcheck.check import checked
 from fastcheck.engines.base import IndexArray
 from fastcheck.engines.trust import Trust
+from fastcheck.monitor.along import planted_size
 from fastcheck.monitor.localise import Suspect
 from fastcheck.monitor.moment import Moment
 from fastcheck.monitor.settings import Settings
@@ -16,7 +17,6 @@ from fastcheck.report.data import Report, Verdict
 from fastcheck.run import Stopwatch
 
 _CANARIES = 4
-_CANARY = 0.01
 
 
 class Elements:
@@ -75,7 +75,7 @@ class Elements:
             largest = np.argsort(sizes)[::-1][:_CANARIES]
             selected[tensor.name] = np.sort(largest).astype(np.int64)
             if tensor.size and sizes[largest[0]] > 0:
-                values.flat[largest[0]] *= 1 + _CANARY
+                values.flat[largest[0]] *= 1 + planted_size(moment.tolerance)
             planted[tensor.name] = values
         report = self._once(moment.with_gradients(planted), selected)
         return tuple(

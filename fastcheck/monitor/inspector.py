@@ -13,7 +13,7 @@ import numpy as np
 from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.loss import LossFunction
 from fastcheck.keep import keep
-from fastcheck.monitor.along import UNEXPLAINED, Directions, Looked, report_of
+from fastcheck.monitor.along import UNEXPLAINED, Directions, Looked, planted_size, report_of
 from fastcheck.monitor.elements import Elements, around, everything
 from fastcheck.monitor.localise import Suspect
 from fastcheck.monitor.moment import Moment
@@ -109,9 +109,10 @@ class Inspector:
             report = self._closely(moment, suspects)
         notes: tuple[str, ...] = ()
         if first and report.verdict is not Verdict.FAIL:
-            report, notes = _proven(report, self._elements.canary(moment))
+            size = planted_size(moment.tolerance)
+            report, notes = _proven(report, self._elements.canary(moment), size)
         mode = "full" if whole or escalated else "sample"
-        return _found(report, mode, report.checked, notes, escalated)
+        return _found(report, moment.gradients, mode, report.checked, notes, escalated)
 
     def _borne_out(self, moment: Moment, report: Report, selected: dict[str, IndexArray]) -> bool:
         """Whether the loss itself says the same as a trace that was not cross-checked this time.
@@ -137,12 +138,15 @@ class Inspector:
         if looked.suspects:
             return self._on_suspicion(moment, looked)
         report = report_of(looked, moment.tree, moment.tolerance, watch.total(), canary=first)
-        notes = (_canary_note(looked.unseen, moment.tree),) if first else ()
-        found = _found(report, "directions", len(looked.results), notes)
-        size = math.hypot(*(one.size for _, one in looked.results)) or 1.0
+        notes: tuple[str, ...] = ()
+        if first:
+            size = planted_size(moment.tolerance)
+            notes = (_canary_note(looked.unseen, moment.tree, size),)
+        found = _found(report, moment.gradients, "directions", len(looked.results), notes)
+        whole = 2 * math.hypot(*(one.size for _, one in looked.results)) or 1.0
         bars = math.hypot(*(one.bar for _, one in looked.results))
         gaps = math.hypot(*(one.gap for _, one in looked.results))
-        return replace(found, relative_difference=gaps / size, error_bar=bars / size)
+        return replace(found, relative_difference=gaps / whole, error_bar=bars / whole)
 
     def _calling(self, moment: Moment, use: Callable[[LossFunction], T]) -> T:
         """Call the loss itself. The batch is lent to it, unless it writes to it."""
@@ -152,7 +156,8 @@ class Inspector:
                 return use(LossFunction(moment.loss, moment.tree))
 
         # Another thread may be filling the next batch: what it writes to must stay writeable.
-        if self._lend and threading.active_count() == 1:
+        others = [t for t in threading.enumerate() if not t.name.startswith("fastcheck")]
+        if self._lend and len(others) == 1:
             try:
                 return once(lend=True)
             except Exception:
@@ -183,7 +188,8 @@ class Inspector:
             )
             report = _unexplained(report, looked.suspects)
         whole = report.checked == report.size
-        return _found(report, "full" if whole else "sample", report.checked, (said,), True)
+        mode = "full" if whole else "sample"
+        return _found(report, moment.gradients, mode, report.checked, (said,), True)
 
 
 def no_answer(reason: str) -> Found:
@@ -235,40 +241,55 @@ def _unexplained(report: Report, suspects: list[Suspect]) -> Report:
     return replace(report, verdict=verdict, tensors=tensors)
 
 
+def _pooled(report: Report, gradients: Gradients) -> float:
+    """Return ‖B‖ over all tensors, relative as the report's relative error is."""
+    sizes = {name: float(np.linalg.norm(gradients[name])) for name in report.tensors}
+    bars = [
+        one.resolution * sizes[name]
+        for name, one in report.tensors.items()
+        if one.checked and math.isfinite(one.resolution)
+    ]
+    whole = math.hypot(*sizes.values())
+    return math.hypot(*bars) / (2 * whole) if whole > 0 else math.nan
+
+
 def _found(
-    report: Report, mode: str, compared: int, notes: tuple[str, ...], escalated: bool = False
+    report: Report,
+    gradients: Gradients,
+    mode: str,
+    compared: int,
+    notes: tuple[str, ...],
+    escalated: bool = False,
 ) -> Found:
-    rows = [one for one in report.tensors.values() if one.checked]
-    bar = max((one.resolution for one in rows if math.isfinite(one.resolution)), default=math.nan)
     causes = () if report.diagnosis is None else tuple(map(str, report.diagnosis.findings))
     return Found(
         report=report,
         mode=mode,
         compared=compared,
         relative_difference=report.relative_error,
-        error_bar=bar,
+        error_bar=_pooled(report, gradients),
         notes=(*causes, *notes),
         escalated=escalated,
     )
 
 
-def _proven(report: Report, unseen: tuple[str, ...]) -> tuple[Report, tuple[str, ...]]:
+def _proven(report: Report, unseen: tuple[str, ...], size: float) -> tuple[Report, tuple[str, ...]]:
     """Return the report after the canary: a tensor that did not notice it has not passed."""
     if not unseen:
-        return report, ("A planted error of 1% was noticed in every tensor.",)
-    said = "A planted error of 1% in its largest elements was not noticed."
+        return report, (f"A planted error of {size:.0%} was noticed in every tensor.",)
+    said = f"A planted error of {size:.0%} in its largest elements was not noticed."
     tensors = {
         name: replace(one, verdict=Verdict.INCONCLUSIVE, reason=said) if name in unseen else one
         for name, one in report.tensors.items()
     }
-    note = f"A planted error of 1% was not noticed in {', '.join(unseen)}."
+    note = f"A planted error of {size:.0%} was not noticed in {', '.join(unseen)}."
     return replace(report, verdict=Verdict.INCONCLUSIVE, tensors=tensors), (note,)
 
 
-def _canary_note(unseen: tuple[str, ...], tree: ParamTree) -> str:
+def _canary_note(unseen: tuple[str, ...], tree: ParamTree, size: float) -> str:
     if unseen:
-        return f"A planted error of 1% would not have been noticed in {', '.join(unseen)}."
-    return f"A planted error of 1% would have been noticed in each of {len(tree)} tensors."
+        return f"A planted error of {size:.0%} would not have been noticed in {', '.join(unseen)}."
+    return f"A planted error of {size:.0%} would have been noticed in each of {len(tree)} tensors."
 
 
 def _where(suspects: list[Suspect], tree: ParamTree) -> str:

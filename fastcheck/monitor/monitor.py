@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from os import PathLike
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 from fastcheck.bound import Bound
 from fastcheck.engines.arithmetic import own_arithmetic
 from fastcheck.engines.base import FloatArray
-from fastcheck.errors import GradientError, InputError, InputTypeError, NotFiniteError
+from fastcheck.errors import GradientError, InputTypeError, NotFiniteError
 from fastcheck.keep import keep
 from fastcheck.monitor.budget import Budget
 from fastcheck.monitor.inspector import Found, Inspector, doubtful, no_answer
@@ -40,6 +41,8 @@ class Writer(Protocol):
     """Where records go."""
 
     def write(self, record: Record) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Monitor:
@@ -230,6 +233,17 @@ class Monitor:
 
         plot_history(self.history, path)
 
+    def close(self) -> None:
+        """Close the files that the record is written to; a monitor also does so when it goes."""
+        for writer in self._writers:
+            writer.close()
+        self._writers = []
+
+    def __del__(self) -> None:
+        for writer in getattr(self, "_writers", ()):
+            with suppress(Exception):
+                writer.close()
+
     def _write_to(self, writer: Writer) -> None:
         for record in self.history:
             writer.write(record)
@@ -247,7 +261,7 @@ class Monitor:
         if wait > 0:
             # What a step takes may change, so look again before long; but looking takes time too.
             every = self._settings.every
-            self._target = number + math.ceil(min(max(_LEEWAY * wait, every / 8), every))
+            self._target = number + math.ceil(min(max(_LEEWAY * wait, every / 2), every))
             self._sleep(number, grads)
             return None
         report = self._check(number, params, grads, batch, previous)
@@ -287,7 +301,7 @@ class Monitor:
         for writer in list(self._writers):
             try:
                 writer.write(record)
-            except (OSError, InputError) as reason:
+            except Exception as reason:
                 self._writers.remove(writer)
                 warnings.warn(f"the record is no longer written: {reason}", stacklevel=6)
 
@@ -316,7 +330,7 @@ class Monitor:
         self._proven = True
         if not found.escalated:
             self._prices.learn(choice, self._budget.lapse())
-        if found.report.verdict is Verdict.FAIL and self._random.generators:
+        if found.report.verdict is Verdict.FAIL and self._random.draws:
             with keep(loss, params):
                 once = Bound(self._loss, arguments)
                 if not self._random.makes_the_same_draws(lambda: once(tree.copies())):

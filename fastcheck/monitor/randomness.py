@@ -45,6 +45,11 @@ class Randomness:
         self._marks: list[RandomState] = []
         self.mark()
 
+    @property
+    def draws(self) -> bool:
+        """Whether there are generators that are set back."""
+        return bool(self._readers)
+
     def mark(self) -> None:
         """Remember where the generators stand: a training step begins."""
         self._marks = [read() for read in self._readers]

@@ -22,7 +22,7 @@ class Record:
     loss : float
         J at this step's parameters and batch.
     relative_difference : float
-        ‖g − n‖ / max(‖g‖, ‖n‖) over all that was compared; NaN if there is none.
+        ‖g − n‖ / (‖g‖ + ‖n‖) over all that was compared; NaN if there is none.
     error_bar : float
         How much of that the numerical gradient may be off by itself, ‖B‖ over the same.
     smallest_gradient, largest_gradient : float

@@ -46,7 +46,7 @@ class Step:
     ) -> None:
         return None
 
-    def check(self, params: Any, grads: Any, **batch: Any) -> Report | None:
+    def check(self, params: Any, grads: Any, *batch: Any, **named: Any) -> Report | None:
         """Count this step and check its gradient if that is due; as `Monitor` itself does."""
-        self.report = self._monitor(params, grads, **batch)
+        self.report = self._monitor(params, grads, *batch, **named)
         return self.report

@@ -200,3 +200,23 @@ def test_cupys_generators_are_refused_by_name():
 def test_what_is_no_generator_is_refused():
     with pytest.raises(InputTypeError, match="`rng` is a ndarray"):
         Randomness(np.zeros(3), None)
+
+
+def test_batches_drawn_from_numpys_own_generator_are_no_failure():
+    """Without `step()` the draws of the batch come before those of the mask: that is not known."""
+    np.random.seed(0)
+    data = np.random.standard_normal((32, 4))
+    W = np.random.standard_normal(4)
+    drawn = {}
+
+    def loss(p, x):
+        drawn["mask"] = np.random.random(x.shape) < 0.5
+        return np.sum((x * drawn["mask"]) @ p["W"])
+
+    monitor = Monitor(loss, every=1, rng="numpy", on_fail="record")
+    for _ in range(3):
+        x = data[np.random.randint(32, size=8)]
+        loss({"W": W}, x)
+        monitor({"W": W}, {"W": (x * drawn["mask"]).sum(axis=0)}, batch=x)
+    assert Verdict.FAIL not in verdicts(monitor)
+    assert "begin the step" in monitor.history[-1].notes[0]

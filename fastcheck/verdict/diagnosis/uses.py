@@ -117,7 +117,7 @@ class Use:
 
 
 def uses_of(passed: RightPass, name: str) -> tuple[Use, ...]:
-    """Return where a tensor goes in; penalties on it do not count. None where there are many."""
+    """Return where a tensor goes in; penalties on it do not count. Nothing where there are many."""
     found: list[Use] = []
     ahead: list[tuple[Node, tuple[Node, ...]]] = [(passed.graph.parameters[name], ())]
     while ahead:
