@@ -397,7 +397,9 @@ class TestTheRealCuPy:
         for name, thing in vars(cupy).items():
             if isinstance(thing, cupy.ufunc) and thing.nin == 1:
                 try:
-                    assert type(thing(parameter)) is Traced
+                    found = thing(parameter)  # two arrays from modf, one from the others
+                    for one in found if type(found) is tuple else (found,):
+                        assert type(one) is Traced
                 except Untraceable:
                     unknown.append(name)
                 except TypeError:  # a function of integers
