@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.engines.arithmetic import own_arithmetic
-from fastcheck.engines.assignment import Assignment
-from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.base import IndexArray
 from fastcheck.engines.trust import Trust
 from fastcheck.errors import InputError
-from fastcheck.keep import Kept, keep
+from fastcheck.judging import judge_all
+from fastcheck.keep import keep
 from fastcheck.options import Known, Options
-from fastcheck.outcome import Judged, check_notes, make_report
-from fastcheck.params import ParamTree, Tensor, match_gradients, select_indices
+from fastcheck.outcome import check_notes, make_report
+from fastcheck.params import ParamTree, match_gradients, select_indices
 from fastcheck.report.data import Report
 from fastcheck.report.progress import Progress
 from fastcheck.run import ONE_AT_A_TIME, Run, Stopwatch, moving, noting
-from fastcheck.verdict.judge import Judgement, judge, rounding_floors
 from fastcheck.verdict.tolerances import Tolerance, tolerance_for
 
 Gradients = dict[str, NDArray[np.float64]]
@@ -170,7 +169,7 @@ def checked(
         Run(loss, tree, options, tolerance, trust) as run,
     ):
         analytic = _analytic(tree, grads, run)
-        judged, written = _judge_all(run, tree, selected, analytic, kept)
+        judged, written = judge_all(run, tree, selected, analytic, kept)
         notes = check_notes(tree, run, written, kept.left_out)
     with own_arithmetic():
         return make_report(tree, run, judged, options, notes, known, watch)
@@ -259,59 +258,3 @@ def _analytic(tree: ParamTree, grads: Any, run: Run) -> Gradients:
             "arrays that it fills."
         )
     return match_gradients(tree, given, argument="grads(params)")
-
-
-def _judge_all(
-    run: Run, tree: ParamTree, selected: dict[str, IndexArray], analytic: Gradients, kept: Kept
-) -> tuple[Judged, list[str]]:
-    """Judge every tensor; also say which of the user's own arrays the loss wrote into."""
-    # What a coarser type on the way leaves of zero, a trace shows for itself.
-    floors = rounding_floors(tree, analytic, run.tolerance_of_parameters)
-    total = sum(len(indices) for indices in selected.values())
-    judged: Judged = []
-    written = set(kept.changed())
-    with Progress(total, "checking", enabled=run.options.progress) as bar:
-        for tensor in tree:
-            bar.label = f"checking {tensor.name}"
-            watch = Stopwatch()
-            with moving(tensor):
-                judgement, assignment = _judge_one(
-                    run, tensor, selected[tensor.name], analytic, floors[tensor.name], bar
-                )
-            judged.append((judgement, assignment, watch.total()))
-            # A loss that stores θ in them leaves only the tensor perturbed last different from θ.
-            written.update(kept.changed())
-    return judged, [name for name in tree.names if name in written]
-
-
-def _judge_one(
-    run: Run,
-    tensor: Tensor,
-    indices: IndexArray,
-    analytic: Gradients,
-    floor: float,
-    bar: Progress,
-) -> tuple[Judgement, Assignment]:
-    step = run.options.step
-    assignment = run.assign(tensor, len(indices))
-    first, again = run.measure(tensor, indices, assignment, bar)
-    judgement = judge(
-        tensor.name,
-        tensor.user_shape,
-        # C order, whatever the layout of the arrays
-        analytic[tensor.name].ravel(order="C")[indices],
-        indices,
-        first,
-        run.tolerance,
-        again,
-        floor=floor,
-        step=None if isinstance(step, str) else step,
-        rounding=lambda: _at(run.gradient_rounding(tensor), indices),
-        excuses=lambda: run.excuses(tensor, indices),
-        is_complex=tensor.is_complex,
-    )
-    return judgement, assignment
-
-
-def _at(values: FloatArray | None, indices: IndexArray) -> FloatArray | None:
-    return None if values is None else values[indices]

@@ -133,6 +133,19 @@ def all_on_kinks() -> str:
     )
 
 
+def not_together(count: int, names: list[str], ahead: float, behind: float, analytic: float) -> str:
+    """Say that derivatives on kinks fit one by one, but do not add up."""
+    low, high = sorted((f"{ahead:.4g}", f"{behind:.4g}"), key=float)
+    slope = low if low == high else f"between {low} and {high}"
+    return (
+        f"{count} elements of {' and '.join(names)} lie on kinks of the loss that they share "
+        "(inputs of a maximum that are equal, say). Each alone has a one-sided derivative or the "
+        f"mean of both, but moved together they change the loss by {slope} a unit, and their "
+        f"analytic derivatives add up to {analytic:.4g}: move the parameters a little, say by 1e-3 times "
+        "random numbers, and check again."
+    )
+
+
 def hidden(exact: bool) -> str:
     """Say that changes of the loss are lost in its rounding."""
     return (

@@ -1,0 +1,86 @@
+"""Every tensor is assigned an engine, measured and judged; then those on kinks are, together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastcheck.engines.assignment import Assignment
+from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.keep import Kept
+from fastcheck.outcome import Judged
+from fastcheck.params import ParamTree, Tensor
+from fastcheck.report.progress import Progress
+from fastcheck.run import Run, Stopwatch, moving
+from fastcheck.verdict.judge import Judgement, judge, rounding_floors
+from fastcheck.verdict.together import together
+
+
+def judge_all(
+    run: Run,
+    tree: ParamTree,
+    selected: Mapping[str, IndexArray],
+    analytic: Mapping[str, FloatArray],
+    kept: Kept,
+) -> tuple[Judged, list[str]]:
+    """Judge every tensor; also say which of the user's own arrays the loss wrote into."""
+    # What a coarser type on the way leaves of zero, a trace shows for itself.
+    floors = rounding_floors(tree, analytic, run.tolerance_of_parameters)
+    total = sum(len(indices) for indices in selected.values())
+    judged: Judged = []
+    written = set(kept.changed())
+    with Progress(total, "checking", enabled=run.options.progress) as bar:
+        for tensor in tree:
+            bar.label = f"checking {tensor.name}"
+            watch = Stopwatch()
+            with moving(tensor):
+                judgement, assignment = _judge_one(
+                    run, tensor, selected[tensor.name], analytic, floors[tensor.name], bar
+                )
+            judged.append((judgement, assignment, watch.total()))
+            # A loss that stores θ in them leaves only the tensor perturbed last different from θ.
+            written.update(kept.changed())
+    return _together(run, tree, judged), [name for name in tree.names if name in written]
+
+
+def _judge_one(
+    run: Run,
+    tensor: Tensor,
+    indices: IndexArray,
+    analytic: Mapping[str, FloatArray],
+    floor: float,
+    bar: Progress,
+) -> tuple[Judgement, Assignment]:
+    step = run.options.step
+    assignment = run.assign(tensor, len(indices))
+    first, again = run.measure(tensor, indices, assignment, bar)
+    judgement = judge(
+        tensor.name,
+        tensor.user_shape,
+        # C order, whatever the layout of the arrays
+        analytic[tensor.name].ravel(order="C")[indices],
+        indices,
+        first,
+        run.tolerance,
+        again,
+        floor=floor,
+        step=None if isinstance(step, str) else step,
+        rounding=lambda: _at(run.gradient_rounding(tensor), indices),
+        excuses=lambda: run.excuses(tensor, indices),
+        is_complex=tensor.is_complex,
+    )
+    return judgement, assignment
+
+
+def _at(values: FloatArray | None, indices: IndexArray) -> FloatArray | None:
+    return None if values is None else values[indices]
+
+
+def _together(run: Run, tree: ParamTree, judged: Judged) -> Judged:
+    """Return the judgements after elements on kinks, if there are any, were looked at together."""
+    if not any(len(judgement.on_kinks) for judgement, *_ in judged):
+        return judged
+    engines = {judgement.name: assignment.engine for judgement, assignment, _ in judged}
+    judgements = [judgement for judgement, *_ in judged]
+    loss, base = run.loss.evaluate, run.plan.loop.loss
+    found = together(judgements, engines, tree, loss, base, run.noise)
+    return [(one, by, seconds) for one, (_, by, seconds) in zip(found, judged, strict=True)]
