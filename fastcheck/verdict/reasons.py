@@ -141,8 +141,8 @@ def not_together(count: int, names: list[str], ahead: float, behind: float, anal
         f"{count} elements of {' and '.join(names)} lie on kinks of the loss that they share "
         "(inputs of a maximum that are equal, say). Each alone has a one-sided derivative or the "
         f"mean of both, but moved together they change the loss by {slope} a unit, and their "
-        f"analytic derivatives add up to {analytic:.4g}: move the parameters a little, say by 1e-3 times "
-        "random numbers, and check again."
+        f"analytic derivatives add up to {analytic:.4g}: move the parameters a little, say by 1e-3 "
+        "times random numbers, and check again."
     )
 
 
