@@ -27,16 +27,30 @@ def judge_all(
     floors = rounding_floors(tree, analytic, run.tolerance_of_parameters)
     total = sum(len(indices) for indices in selected.values())
     judged: Judged = []
+    took: list[float] = []
     written = set(kept.changed())
+    assigned = []
+    for tensor in tree:
+        watch = Stopwatch()
+        with moving(tensor):
+            assigned.append(run.assign(tensor, len(selected[tensor.name])))
+        took.append(watch.total())
+        written.update(kept.changed())
     with Progress(total, "checking", enabled=run.options.progress) as bar:
-        for tensor in tree:
+        for tensor, assignment, seconds in zip(tree, assigned, took, strict=True):
             bar.label = f"checking {tensor.name}"
             watch = Stopwatch()
             with moving(tensor):
-                judgement, assignment = _judge_one(
-                    run, tensor, selected[tensor.name], analytic, floors[tensor.name], bar
+                judgement = _judge_one(
+                    run,
+                    tensor,
+                    selected[tensor.name],
+                    analytic,
+                    floors[tensor.name],
+                    assignment,
+                    bar,
                 )
-            judged.append((judgement, assignment, watch.total()))
+            judged.append((judgement, assignment, seconds + watch.total()))
             # A loss that stores θ in them leaves only the tensor perturbed last different from θ.
             written.update(kept.changed())
     return _together(run, tree, judged), [name for name in tree.names if name in written]
@@ -48,12 +62,12 @@ def _judge_one(
     indices: IndexArray,
     analytic: Mapping[str, FloatArray],
     floor: float,
+    assignment: Assignment,
     bar: Progress,
-) -> tuple[Judgement, Assignment]:
+) -> Judgement:
     step = run.options.step
-    assignment = run.assign(tensor, len(indices))
     first, again = run.measure(tensor, indices, assignment, bar)
-    judgement = judge(
+    return judge(
         tensor.name,
         tensor.user_shape,
         # C order, whatever the layout of the arrays
@@ -68,7 +82,6 @@ def _judge_one(
         excuses=lambda: run.excuses(tensor, indices),
         is_complex=tensor.is_complex,
     )
-    return judgement, assignment
 
 
 def _at(values: FloatArray | None, indices: IndexArray) -> FloatArray | None:

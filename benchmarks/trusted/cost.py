@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from time import perf_counter
 from typing import Any
 from unittest.mock import patch
@@ -14,6 +13,7 @@ from unittest.mock import patch
 import fastcheck
 from benchmarks.cases import Case
 from benchmarks.passes import Passes, obstacle
+from fastcheck import judging
 from fastcheck.problems import Problem
 from fastcheck.run import Run
 from fastcheck.verdict.probing import Probe
@@ -105,13 +105,12 @@ class Watches:
 def watched() -> Iterator[Watches]:
     """Put stopwatches around the parts of a check."""
     watches = Watches()
-    check = import_module("fastcheck.check")  # the attribute of that name is the function
     with ExitStack() as stack:
         for owner, attribute, name in (
             (Run, "__init__", "trace"),
             (Run, "assign", "engines"),
             (Run, "measure", "measure"),
-            (check, "judge", "verdict"),
+            (judging, "judge", "verdict"),
         ):
             timed = watches.wrap(name, getattr(owner, attribute))
             stack.enter_context(patch.object(owner, attribute, timed))
