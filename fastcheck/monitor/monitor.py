@@ -16,6 +16,7 @@ from fastcheck.engines.arithmetic import own_arithmetic
 from fastcheck.engines.base import FloatArray
 from fastcheck.errors import GradientError, InputTypeError, NotFiniteError
 from fastcheck.keep import keep
+from fastcheck.monitor.batch import NO_BATCH, arguments_of
 from fastcheck.monitor.budget import Budget
 from fastcheck.monitor.inspector import Found, Inspector, doubtful, no_answer
 from fastcheck.monitor.jsonl import JsonLines
@@ -31,8 +32,6 @@ from fastcheck.options import Known
 from fastcheck.params import ParamTree
 from fastcheck.report.data import Report, Verdict
 
-NO_BATCH: Any = object()
-"""The loss takes the parameters alone."""
 _LEEWAY = 1.25
 Gradients = dict[str, FloatArray]
 
@@ -315,7 +314,7 @@ class Monitor:
         previous: Any,
     ) -> Found:
         choice = self._chosen(tree, number)
-        arguments = () if batch is NO_BATCH else (batch,)
+        arguments = arguments_of(self._loss, batch)
         loss = Bound(self._loss, arguments, self._random.before, self._random.generators)
         moment = Moment(
             loss=loss,
