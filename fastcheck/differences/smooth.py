@@ -33,7 +33,13 @@ def _unary(*ufuncs: np.ufunc) -> Callable[[Callable[..., Array]], Callable[..., 
 @_unary(np.exp)
 def _exp(xp: Any, site: Site, d: Array) -> Array:
     near = series.taylor(site, d, series.of_exp)
-    return _scale(site, site.ufunc(xp.expm1, d), site.result()) if near is None else near
+    if near is not None:
+        return near
+    change = _scale(site, site.ufunc(xp.expm1, d), site.result())
+    overflown = xp.isnan(change)  # 0·∞: from where the exponential is 0, beyond its range
+    if not site.context.any(overflown):
+        return change
+    return xp.where(overflown, xp.exp(site.base(0) + d) - site.result(), change)
 
 
 @_unary(np.exp2)

@@ -54,7 +54,22 @@ def _parts(context: Context, node: Node, delta: Delta, axes: Axes) -> tuple[Arra
     beside = context.ufunc(xp.subtract, values, lead)
     growth = series.expm1(context, beside)
     total = _weighted_sum(context, growth, share, reduced)
-    return beside, lead, series.log1p(context, total)
+    overflown = ~xp.isfinite(total)
+    if not context.any(overflown):
+        return beside, lead, series.log1p(context, total)
+    far = _plainly(context, node.operands[0], delta, reduced) - lead
+    return beside, lead, xp.where(overflown, far, xp.log1p(total))
+
+
+def _plainly(context: Context, operand: Node, delta: Delta, axes: tuple[int, ...]) -> Array:
+    """Return log Σ exp(x+d) − log Σ exp(x), for differences beyond the range of exponentials."""
+    xp, value = context.xp, context.bases.gather(context.bases.value(operand), delta.pins)
+
+    def log_of_sum(x: Array) -> Array:
+        top = x.max(axis=axes, keepdims=True)
+        return top + xp.log(xp.exp(x - top).sum(axis=axes, keepdims=True))
+
+    return log_of_sum(value + delta.values) - log_of_sum(value)
 
 
 def _weighted_sum(context: Context, values: Array, weights: Array, axes: tuple[int, ...]) -> Array:

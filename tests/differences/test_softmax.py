@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP, SIGMOID
+from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP, SIGMOID, elementwise
 
 SHAPE = (3, 4, 2)
 AXES = [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2)]
@@ -68,3 +68,26 @@ def test_sigmoid(lab, rng, scale) -> None:
     found = lab.stack(lab.propagate(node, delta), node)
     assert np.all(np.isfinite(found))
     assert close(found, *lab.plain(node, delta), relative=1e-11)
+
+
+@pytest.mark.parametrize("primitive", [LOG_SOFTMAX, LOGSUMEXP])
+def test_differences_beyond_the_range_of_exponentials(lab, rng, primitive) -> None:
+    x = lab.parameter(rng.uniform(-3000, 3000, SHAPE))
+    params = {"axes": (1,), "keepdims": True} if primitive is LOGSUMEXP else {"axes": (1,)}
+    node = lab.node(primitive, x, **params)
+    delta = lab.delta(rng, x, 5000.0)
+    found = lab.stack(lab.propagate(node, delta), node)
+    # Their last digits are those of numbers of some thousands.
+    np.testing.assert_allclose(found, lab.plain(node, delta)[0], atol=1e-10)
+
+
+def test_an_exponential_that_comes_back_from_zero(lab, rng) -> None:
+    x = lab.parameter(rng.uniform(-3000, -1000, SHAPE))
+    node = lab.node(elementwise(np.exp), x)
+    delta = lab.delta(rng, x, 3000.0)
+    moved = x.value + lab.stack(delta, x)
+    assert (moved > -700).any()
+    with np.errstate(over="ignore"):
+        expected = np.exp(moved)
+        found = lab.stack(lab.propagate(node, delta), node)
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
