@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from fastcheck.engines.loss import LossFunction
 from fastcheck.keep import keep
 from fastcheck.monitor.along import UNEXPLAINED, Directions, Looked, planted_size, report_of
 from fastcheck.monitor.elements import Elements, around, everything
+from fastcheck.monitor.late import learning_rate
 from fastcheck.monitor.localise import Suspect
 from fastcheck.monitor.moment import Moment
 from fastcheck.monitor.prices import Choice
@@ -88,8 +90,25 @@ class Inspector:
             Whether this is the monitor's first check, so that it has to prove itself.
         """
         if choice.mode == "sample":
-            return self._by_elements(moment, choice.count, first)
-        return self._by_directions(moment, choice.mode == "joint", first)
+            found = self._by_elements(moment, choice.count, first)
+        else:
+            found = self._by_directions(moment, choice.mode == "joint", first)
+        return self._dated(moment, found) if found.report.verdict is Verdict.FAIL else found
+
+    def _dated(self, moment: Moment, found: Found) -> Found:
+        """Add a note where the gradient is that of the parameters before their update."""
+        tree, gradients = moment.tree, moment.gradients
+        t = None
+        with suppress(Exception):  # a verdict is not to be lost for want of a note
+            t = self._calling(moment, lambda loss: learning_rate(loss, tree, gradients, self._rng))
+        if t is None:
+            return found
+        said = (
+            f"The gradient belongs to the parameters + {t:.3g} × the gradient: they seem to have "
+            "been updated with it already. Call the monitor before the update."
+        )
+        report = replace(found.report, notes=(said, *found.report.notes))
+        return replace(found, report=report, notes=(said, *found.notes))
 
     def tolerance(self, tree: ParamTree) -> Tolerance:
         """Return how closely the gradient of these parameters must agree."""
