@@ -20,8 +20,9 @@ import numpy as np
 
 from fastcheck.engines.base import U32, U64, Differences, FloatArray, IndexArray
 from fastcheck.engines.compiled_calls import Observed, capture
-from fastcheck.engines.compiled_kernel import WROTE, Loop, Overload, Table, Unusable
+from fastcheck.engines.compiled_kernel import WROTE, Loop, Table, loop_around
 from fastcheck.engines.compiled_memory import Layout, bytes_of_others, numbers, others_written
+from fastcheck.engines.compiled_overload import Overload, Unusable
 from fastcheck.engines.compiled_threads import obstacle_to_threads
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
@@ -94,7 +95,7 @@ class CompiledEngine:
         Table(self._types, self._captured.arguments)  # raises where an argument is of another kind
         if overload.is_single:  # Python gets a float, which does not show it
             loss.unit_roundoff = max(loss.unit_roundoff, U32)
-        self._loop: Loop = overload.loop()
+        self._loop: Loop = loop_around(overload)
         self._choose_team()
         self._workers: list[_Worker] = []
         self._rest: FloatArray | None = None

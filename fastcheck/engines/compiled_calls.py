@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.engines.compiled_kernel import Unusable, folded
+from fastcheck.engines.compiled_overload import Unusable, folded
 from fastcheck.engines.loss import LossFunction
 from fastcheck.errors import oneline
 from fastcheck.keep import keep

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.compiled_calls import Captured, arrays_in
-from fastcheck.engines.compiled_kernel import Default, Unusable
+from fastcheck.engines.compiled_overload import Default, Unusable
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.params.complex_parts import joined
 

@@ -9,7 +9,8 @@ from fastcheck.engines.base import FloatArray
 from fastcheck.engines.choice import Costs
 from fastcheck.engines.compiled import CompiledEngine
 from fastcheck.engines.compiled_calls import NotCalled, Observed, has_numba, observe
-from fastcheck.engines.compiled_kernel import Unusable, seconds_to_make
+from fastcheck.engines.compiled_kernel import seconds_to_make
+from fastcheck.engines.compiled_overload import Unusable
 from fastcheck.engines.compiled_threads import obstacle_to_threads
 from fastcheck.engines.crosscheck import Noise
 from fastcheck.engines.loop import LoopEngine

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import fastcheck
 from fastcheck.engines import compiled, compiled_plan
 from fastcheck.engines.compiled_calls import observe
-from fastcheck.engines.compiled_kernel import Unusable
+from fastcheck.engines.compiled_overload import Unusable
 from fastcheck.engines.compiled_plan import CompiledPlanner
 from fastcheck.engines.compiled_threads import obstacle_to_threads
 from fastcheck.engines.loop import LoopEngine
