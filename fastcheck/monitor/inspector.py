@@ -177,11 +177,11 @@ class Inspector:
         # Another thread may be filling the next batch: what it writes to must stay writeable.
         others = [t for t in threading.enumerate() if not t.name.startswith("fastcheck")]
         if self._lend and len(others) == 1:
-            try:
+            with suppress(Exception):  # a write to what is lent; any other error will come again
                 return once(lend=True)
-            except Exception:
-                # Nearly always a write to what is lent; any other error will come again.
-                self._lend = False
+            found = once(lend=False)
+            self._lend = False
+            return found
         return once(lend=False)
 
     def _closely(self, moment: Moment, suspects: list[Suspect]) -> Report:
