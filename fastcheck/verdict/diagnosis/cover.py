@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastcheck.verdict.diagnosis.evidence import TensorFacts, Tensors
@@ -17,6 +17,12 @@ _SPARE = 2
 _DIGITS = 5
 """So many digits must agree in all: fewer do so by chance, as many hypotheses are tried."""
 _DESCRIPTIVE = ("one-element", "one-row")
+_OF_FLOW = (
+    *("missing-mask", "activation-derivative", "constant-left-out"),
+    *("missing-path", "path-twice"),
+)
+_OF_NOTHING = ("zero", "unused", "perturbation-lost", "aliased-buffer")
+"""Causes that zeros show, or arrays equal to the last digit: of all others something is seen."""
 _SAID = {
     **dict.fromkeys(("missing-l2", "missing-l1", "zero"), ("missing-path",)),
     "conjugate": ("sign", "scale"),
@@ -43,6 +49,11 @@ class Group:
     members: tuple[tuple[TensorFacts, Hypothesis], ...]
     alternatives: tuple[Group, ...] = ()
 
+    def in_order(self, tensors: Tensors) -> Group:
+        """Return the same mistake with its tensors in the order of others."""
+        members = sorted(self.members, key=lambda member: tensors.index(member[0]))
+        return replace(self, members=tuple(members))
+
     @property
     def facts(self) -> tuple[TensorFacts, ...]:
         return tuple(facts for facts, _ in self.members)
@@ -65,6 +76,21 @@ class Group:
         return self.cause in _DESCRIPTIVE
 
     @property
+    def of_flow(self) -> bool:
+        """Whether it spoils what flows back to a layer, and so everything in it."""
+        return self.cause in _OF_FLOW
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether it is a constant factor that tells no cause: whatever follows has one too."""
+        return any(hypothesis.plain and hypothesis.free for _, hypothesis in self.members)
+
+    @property
+    def thin(self) -> bool:
+        """Whether it is shown by zeros that elements left out would show as well."""
+        return all(hypothesis.figures.get("thin", False) for _, hypothesis in self.members)
+
+    @property
     def telling(self) -> bool:
         """Whether it says more than where the gradient is wrong, and takes one mistake for it."""
         factor = self.first.figures.get("factor")
@@ -82,6 +108,28 @@ def try_all(tensors: Tensors, hypotheses: Mapping[str, list[Hypothesis]]) -> Tri
     ]
 
 
+def without_disguised(tried: Tried) -> Tried:
+    """Return what was tried, less certain of fitted mistakes that look like a constant factor.
+
+    Late in training the step before, say, is nearly parallel to this one's gradient: what is added
+    of it is then no other thing, within the error, than a factor. One that fits all tensors of a
+    mistake takes no more fitted numbers than that does.
+    """
+    factors: dict[TensorFacts, set[Any]] = {}
+    for facts, hypothesis, result in tried:
+        if result.inside and hypothesis.plain and hypothesis.free:
+            factors.setdefault(facts, set()).add(hypothesis.key)
+    disguised: set[Any] = set()
+    for members in _by_key([one for one in tried if one[1].free and one[2].possible]):
+        shared = set.intersection(*(factors.get(facts, set()) for facts, _, _ in members))
+        if shared and not members[0][1].plain:
+            disguised.add(members[0][1].key)
+    return [
+        (f, h, replace(result, exact=False, possible=False) if h.key in disguised else result)
+        for f, h, result in tried
+    ]
+
+
 def groups_of(tried: Tried) -> list[Group]:
     """Return the mistakes that explain at least one tensor exactly.
 
@@ -93,7 +141,8 @@ def groups_of(tried: Tried) -> list[Group]:
         free = max(hypothesis.free for _, hypothesis, _ in members)
         digits = sum(result.digits[0] for _, _, result in members)
         used = free * max(result.digits[1] for _, _, result in members)
-        if known >= (free + _SPARE if free else 1) and digits - used >= _DIGITS:
+        visible = any(h.cause in _OF_NOTHING or result.visible for _, h, result in members)
+        if visible and known >= (free + _SPARE if free else 1) and digits - used >= _DIGITS:
             groups.append(_group(members))
     return groups
 

@@ -16,6 +16,7 @@ from fastcheck.verdict.diagnosis.cover import (
     nearest_miss,
     possible_groups,
     try_all,
+    without_disguised,
 )
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts, Tensors, in_report
 from fastcheck.verdict.diagnosis.families.conjugate import conjugates
@@ -73,6 +74,7 @@ def _diagnosis(evidence: Evidence) -> Diagnosis | None:
     # All are asked, also of what one explains: what fits as well must be said beside it.
     for family in _FAMILIES:
         tried += try_all(evidence.failing, family(evidence, evidence.failing))
+    tried = without_disguised(tried)
     rest = _without_reason(evidence, groups_of(tried))
     if rest and len(rest) < len(evidence.failing):
         # Two mistakes: what one does not explain may come from one place of the backward pass.
@@ -94,13 +96,28 @@ def _diagnosis(evidence: Evidence) -> Diagnosis | None:
     doubtful = _doubtful(rest, evidence)
     for group in chosen:
         depth = _depth(group.facts)
-        said = exact_finding if depth < doubtful else doubtful_finding
-        findings.append((depth, said(group, evidence)))
+        others = [other for other in chosen if other is not group]
+        sure = depth < doubtful and not _is_contradicted(group, others, evidence)
+        said = exact_finding if sure else doubtful_finding
+        findings.append((depth, said(group.in_order(evidence.tensors), evidence)))
     return Diagnosis(tuple(f for _, f in sorted(findings, key=lambda found: found[0])))
 
 
 def _depth(tensors: tuple[TensorFacts, ...]) -> int:
     return min(facts.depth for facts in tensors)
+
+
+def _is_contradicted(group: Group, others: list[Group], evidence: Evidence) -> bool:
+    """Whether what else is wrong may be the reason for what a mistake seems to be.
+
+    A factor that tells no cause, nearer to the loss, has one that reaches further. And a bias sums
+    up what flows back to its layer: where that is said to be wrong, the bias is so in the same way.
+    """
+    depth = _depth(group.facts)
+    if any(_doubtful(other.facts, evidence) < depth for other in others if other.unnamed):
+        return True
+    beside = (f for f in evidence.failing if f.depth == depth and f not in group.facts)
+    return group.of_flow and any(facts.is_bias for facts in beside)
 
 
 def _without_reason(evidence: Evidence, groups: list[Group]) -> Tensors:
@@ -122,8 +139,10 @@ def _doubtful(rest: Tensors, evidence: Evidence) -> float:
 def _trusted(chosen: list[Group], evidence: Evidence) -> list[Group]:
     """Return the mistakes without those that only say where, unless these are all that is wrong.
 
-    What is wrong in few places only may follow from what is wrong elsewhere.
+    What is wrong in few places only may follow from what is wrong elsewhere, and so may zeros.
     """
+    if any(not group.descriptive and not group.thin for group in chosen):
+        chosen = [group for group in chosen if not group.thin]
     explained = {facts for group in chosen for facts in group.facts}
     descriptive = [group for group in chosen if group.descriptive]
     if len(explained) == len(evidence.failing) and len(descriptive) <= _MOST_DESCRIPTIVE:

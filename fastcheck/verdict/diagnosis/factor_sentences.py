@@ -7,7 +7,7 @@ import numpy as np
 from fastcheck.verdict.diagnosis.cover import Group
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts
 from fastcheck.verdict.diagnosis.factors import Factor
-from fastcheck.verdict.diagnosis.naming import subject_is
+from fastcheck.verdict.diagnosis.naming import listed, subject_is
 
 _COMMON = 4
 """So few samples are no more telling than a factor of as much."""
@@ -17,11 +17,12 @@ _FACTOR = " Or it is a plain factor of {}."
 def factor_evidence(group: Group, factor: Factor) -> str:
     """Say by what the gradient is too large, and how sure that is."""
     names = [facts.name for facts in group.facts]
+    seen = f"{subject_is(names)} {_digits(factor)} × the numerical one in every element"
+    spared = [facts.name for facts, hypothesis in group.members if "spared" in hypothesis.figures]
+    if spared:
+        return f"{seen}, but for what penalties on {listed(spared)} add, which is right."
     cosine = min(_cosine(facts) for facts in group.facts)
-    return (
-        f"{subject_is(names)} {_digits(factor)} × the numerical "
-        f"one in every element (cosine {cosine:.6f})."
-    )
+    return f"{seen} (cosine {cosine:.6f})."
 
 
 def _digits(factor: Factor) -> str:
@@ -48,7 +49,7 @@ def factor_explanation(group: Group, factor: Factor, evidence: Evidence, biases:
         return f"{_two(label, everywhere, evidence)}{_two_samples(label, biases, evidence)}"
     if label in ("-2", "-1/2"):
         return f"The sign is wrong, and {_lower(_two(label[1:], False, evidence))}"
-    if factor.count:
+    if factor.count and (label.lstrip("-") not in ("N", "1/N") or may_count(factor, evidence)):
         return _samples(factor, biases, evidence)
     return (
         f"A constant factor of {factor.value:.6g} is too much: look for a learning rate, the "
@@ -162,6 +163,17 @@ def _unnamed(count: int, label: str, biases: bool, evidence: Evidence) -> str:
 
 def _lower(text: str) -> str:
     return text[0].lower() + text[1:]
+
+
+def means_samples(group: Group, factor: Factor, evidence: Evidence) -> bool:
+    """Whether a division of the biases alone may be a mean over the samples."""
+    return only_biases(group, evidence) and may_count(factor, evidence)
+
+
+def may_count(factor: Factor, evidence: Evidence) -> bool:
+    """Whether an integer may be the number of samples, or of what else is summed over."""
+    known = evidence.batch_size is not None
+    return not known or factor.count in {evidence.batch_size, *evidence.data_lengths}
 
 
 def only_biases(group: Group, evidence: Evidence) -> bool:

@@ -15,6 +15,9 @@ _SHARP = 0.1
 """What is left unexplained must be small beside what is explained, or nothing is shown."""
 _CLOSE = 0.01
 """So little left is telling in itself, whatever might have been left."""
+_TIGHT = 1e-4
+_BY_ROUNDING = 0.01
+"""Of rtol: what rounding leaves of right code. The room is what it may leave at worst."""
 _TELLING = 10.0
 _EQUAL = 1e-9
 _ROUNDINGS = 64
@@ -52,6 +55,9 @@ class Hypothesis:
         The digits that one element can tell at most: a sign is no more than a bit.
     plain : bool
         Whether its constant factor, if it has one, is the whole of the mistake.
+    beside : callable, optional
+        The prediction without the term that the mistake is in, where that is not all of it: the
+        term has to be seen by itself, however much else there is.
     """
 
     cause: str
@@ -64,6 +70,7 @@ class Hypothesis:
     given: bool = False
     hint: bool = False
     plain: bool = False
+    beside: Callable[[Places], FloatArray] | None = None
     worth: float = _MOST_DIGITS
 
 
@@ -86,6 +93,10 @@ class Fit:
         fitted number may use up.
     possible : bool
         Every element lies within what error bars and tolerance allow, however wide these are.
+    inside : bool
+        The same, though the hypothesis may be too vague to be asserted.
+    visible : bool
+        What is predicted can be told from zero, or g is zero.
     """
 
     exact: bool
@@ -93,6 +104,8 @@ class Fit:
     telling: int
     digits: tuple[float, float] = (0.0, 0.0)
     possible: bool = False
+    inside: bool = False
+    visible: bool = False
 
 
 def fit(facts: TensorFacts, hypothesis: Hypothesis) -> Fit:
@@ -114,20 +127,24 @@ def _fit_at(facts: TensorFacts, hypothesis: Hypothesis, places: Places) -> Fit:
             equal = max(_EQUAL, _ROUNDINGS * facts.tolerance.unit)
             room = np.full(g.shape, equal * float(np.max(np.abs(predicted), initial=0.0)))
         left, effect = np.abs(g - predicted), np.abs(g - n)
+        # A zero where there should be none tells as much as a number.
+        known = np.maximum(np.abs(g), effect)
+        if hypothesis.beside is not None:
+            known = np.abs(g - hypothesis.beside(places))
     meant = _support(facts, hypothesis)[places]
     if not facts.finite:
         usable = facts.usable[places]
         g, room, left, effect = g[usable], room[usable], left[usable], effect[usable]
-        meant = meant[usable]
+        predicted, bars = predicted[usable], np.broadcast_to(bars, usable.shape)[usable]
+        meant, known = meant[usable], known[usable]
     total = float(np.linalg.norm(effect))
     whole = min(total, float(np.linalg.norm(g)))
     residual = float(np.linalg.norm(left)) / whole if whole > 0 else float("inf")
-    # A zero where there should be none tells as much as a number.
-    known = np.maximum(np.abs(g), effect)
     telling = int(np.count_nonzero(known > _TELLING * room))
     inside = bool(np.all(left <= room))
     if sampled or not inside:
         return Fit(inside, residual, telling)
+    visible = bool(np.any(np.abs(predicted) > room)) or not g.any()
     # What is left may be far less than what might be.
     closest = np.minimum(room, float(np.linalg.norm(left)))
     telling = int(np.count_nonzero(known > _TELLING * closest))
@@ -139,8 +156,15 @@ def _fit_at(facts: TensorFacts, hypothesis: Hypothesis, places: Places) -> Fit:
         room, effect = room[meant], effect[meant]
         total = float(np.linalg.norm(effect))
     sharp = float(np.linalg.norm(room)) <= _SHARP * total or residual <= _CLOSE
+    rounding = max(_ROUNDINGS * facts.tolerance.unit, _BY_ROUNDING * facts.tolerance.rtol)
+    usual = float(np.linalg.norm(bars)) + rounding * float(np.linalg.norm(g))
+    sharp = sharp and (residual <= _TIGHT or float(np.linalg.norm(left)) <= usual)
+    if hypothesis.beside is not None:
+        term = float(np.linalg.norm(known))
+        sharp = sharp and float(np.linalg.norm(np.minimum(room, closest))) <= _SHARP * term
     exact = sharp and total > 0 and not hypothesis.hint
-    return Fit(exact, residual, telling, digits, total > 0 and not hypothesis.hint)
+    possible = total > 0 and not hypothesis.hint
+    return Fit(exact, residual, telling, digits, possible, total > 0, visible)
 
 
 def _support(facts: TensorFacts, hypothesis: Hypothesis) -> BoolArray:

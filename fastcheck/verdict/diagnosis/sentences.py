@@ -8,7 +8,7 @@ from dataclasses import replace
 from fastcheck.report.data import Finding
 from fastcheck.verdict.diagnosis.cover import Group, tied
 from fastcheck.verdict.diagnosis.evidence import Evidence, in_report
-from fastcheck.verdict.diagnosis.factor_sentences import also, only_biases
+from fastcheck.verdict.diagnosis.factor_sentences import also, means_samples
 from fastcheck.verdict.diagnosis.factors import Factor
 from fastcheck.verdict.diagnosis.naming import Words, gradient_of
 from fastcheck.verdict.diagnosis.words import amounts, conventions, few, passes, whereabouts
@@ -75,7 +75,7 @@ def _cause(group: Group, evidence: Evidence) -> str:
         is_count = any(abs(slope * length - 1) < _ROUNDED for length in lengths)
         return "missing-mean" if is_count else "scale"
     if group.cause == "scale" and isinstance(factor, Factor) and factor.label in ("1/M", "1/N"):
-        return "missing-bias-sum" if only_biases(group, evidence) else "scale"
+        return "missing-bias-sum" if means_samples(group, factor, evidence) else "scale"
     if group.cause == "missing-mean" and isinstance(factor, Factor) and factor.label == "N":
         return "missing-mean" if factor.count in evidence.data_lengths else "scale"
     return group.cause

@@ -7,6 +7,7 @@ axis adds is that gradient with everything else set to zero.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,7 @@ from fastcheck.verdict.diagnosis.backward import (
     unbroadcast,
 )
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
+from fastcheck.verdict.diagnosis.evidence import Evidence, Tensors
 from fastcheck.verdict.diagnosis.right_pass import RightPass
 
 _SHAPING = (RESHAPE, TRANSPOSE, CAST, INDEX, BROADCAST)
@@ -130,6 +132,30 @@ def uses_of(passed: RightPass, name: str) -> tuple[Use, ...]:
         if len(found) + len(ahead) > _MOST_USES:
             return ()
     return tuple(found)
+
+
+def own_penalties(evidence: Evidence, tensors: Tensors) -> dict[str, FloatArray]:
+    """Return what penalties on tensors add to their gradients; nothing where there is no trace.
+
+    That is all that flows back to a tensor other than through the operations that take it together
+    with something else. Tensors that are cut or turned first are left out.
+    """
+    if evidence.graph is None or not tensors:
+        return {}
+    passed = RightPass(evidence, evidence.graph, tensors)
+    found = {}
+    with suppress(Exception):  # a trace may hold anything
+        for facts in tensors:
+            node = evidence.graph.parameters[facts.name]
+            users = [(u, i) for u in evidence.graph for i, x in enumerate(u.operands) if x is node]
+            alone = [use for use in users if not (_is_layer(*use) or use[0].primitive in _SHAPING)]
+            if len(alone) == len(users) or any(user.primitive in _SHAPING for user, _ in users):
+                continue
+            alone = [use for use in alone if use[0] in passed.gradients]
+            parts = [operand_gradients(u, passed.gradients[u])[place] for u, place in alone]
+            total = sum((part for part in parts if part is not None), np.zeros(node.shape))
+            found[facts.name] = np.asarray(total).reshape(-1)[facts.indices]
+    return found
 
 
 def _is_layer(user: Node, place: int) -> bool:

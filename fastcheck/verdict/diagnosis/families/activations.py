@@ -28,7 +28,7 @@ def activations(passed: RightPass, found: Found) -> None:
     for start in sorted(starts, key=passed.order)[:_MOST_NODES]:
         for made in functions_of(passed.graph.nodes, start)[:_MOST_FUNCTIONS]:
             flow = passed.gradients.get(made.result)
-            if flow is None:
+            if flow is None or _is_shut(made):
                 continue
             for wrong, text in _wrong_slopes(made):
                 figures = {"operation": made.name, "source": str(made.source), "taken": text}
@@ -53,6 +53,16 @@ def _cause(made: Function, taken: str) -> str:
         return "missing-mask" if _has_array(made) else "constant-left-out"
     is_mask = len(np.unique(slope)) <= 2 and bool(np.any((slope == 0) | (slope == 1)))
     return "missing-mask" if is_mask else "activation-derivative"
+
+
+def _is_shut(made: Function) -> bool:
+    """Whether data that are zero throughout let nothing through.
+
+    ``(1 - Y) * log(1 - A)`` where every label is 1: to leave the zeros out is to add a term, which
+    another mistake may well come to.
+    """
+    linear = {node.primitive.name for node in made.operations} <= _LINEAR
+    return linear and _has_array(made) and not np.any(made.slope)
 
 
 def _has_array(made: Function) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
 import numpy as np
 
-from fastcheck.engines.base import FloatArray
-from fastcheck.verdict.diagnosis.evidence import TensorFacts
+from fastcheck.engines.base import BoolArray, FloatArray
+from fastcheck.verdict.diagnosis.evidence import ALL, TensorFacts
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, fit
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass, given
 from fastcheck.verdict.diagnosis.uses import Slices, slices_of
 
 _TRIED = 3
 """Samples that are alike in one tensor may differ in another: the best few are looked at."""
+_MOST_OTHERS = 64
+_LEFT_OUT = 2
+"""That one sample was left out beside it may be another mistake, which all tensors show."""
 
 
 def of_samples(passed: RightPass, found: Found) -> None:
@@ -27,7 +33,45 @@ def of_samples(passed: RightPass, found: Found) -> None:
             hypotheses = _alone(facts, slices, of_g)
             if len(slices.axes) == 1:
                 hypotheses += _one_too_few(passed, facts, slices, (of_g, of_n))
-            found[facts.name] += [h for h in hypotheses if fit(facts, h).exact]
+            fitting = [h for h in hypotheses if fit(facts, h).exact]
+            found[facts.name] += [
+                marked(h, facts, slices.part, slices.count) if "alone" in h.figures else h
+                for h in fitting
+            ]
+
+
+def marked(
+    hypothesis: Hypothesis, facts: TensorFacts, part: Callable[[int], FloatArray], count: int
+) -> Hypothesis:
+    """Return the hypothesis that a sample stands alone, with a mark if mostly zeros show it.
+
+    Where it adds nothing, neither does g, and nobody knows why. That other samples are left out is
+    seen where they would add to what is there.
+    """
+    sample = hypothesis.figures["sample"]
+    there = hypothesis.predict(ALL)[0] != 0
+    others = (part(number) for number in range(min(count, _MOST_OTHERS)) if number != sample)
+    if (
+        count > _LEFT_OUT
+        and there.any()
+        and not there.all()
+        and not _are_seen(others, facts, there)
+    ):
+        return replace(hypothesis, figures={**hypothesis.figures, "thin": True})
+    return hypothesis
+
+
+def _are_seen(others: Iterable[FloatArray], facts: TensorFacts, there: BoolArray) -> bool:
+    """Whether enough of them add to these elements, or none adds anything elsewhere."""
+    room = facts.allowed(ALL, facts.numeric, facts.bars)
+    seen, hidden = 0, 0
+    for other in others:
+        adds = np.abs(other) > room
+        seen += bool(np.any(adds & there))
+        hidden += bool(np.any(adds) and not np.any(adds & there))
+        if seen >= _LEFT_OUT:
+            return True
+    return not hidden
 
 
 def _one_too_few(
@@ -59,7 +103,7 @@ def _alone(facts: TensorFacts, slices: Slices, products: FloatArray) -> list[Hyp
             (cause, slices.axes, sample),
             0.9,
             given(facts, alone),
-            figures={"sample": sample, "of": slices.count},
+            figures={"sample": sample, "of": slices.count, "alone": True},
         )
         for sample, alone in _nearest(slices, facts.analytic, products)
     ]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.verdict.diagnosis.evidence import ALL, Evidence, Places, TensorFacts, Tensors
+from fastcheck.verdict.diagnosis.evidence import ALL, Arrays, Evidence, Places, TensorFacts, Tensors
 from fastcheck.verdict.diagnosis.factors import Estimate, Factor, pooled, recognise
+from fastcheck.verdict.diagnosis.families.scale import scales
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis
+from fastcheck.verdict.diagnosis.uses import own_penalties
 
 _NEAR = 1e-3
+_TELLING = 10.0
 _A_SIGN, _A_NUMBER = 0.3, 16.0
 """Digits that an element tells: λ·sign(θ) fits whatever has these signs by chance."""
 _NONE = Factor(1.0, "1")
@@ -31,11 +36,52 @@ def penalties(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothesis
                 strength = _shared(facts.name, factors, estimates)
                 found[facts.name].append(_with_penalty(facts, kind, strength, _NONE))
     both = [(f, *fitted) for f in tensors if (fitted := _with_factor(f, evidence))]
+    own = own_penalties(evidence, tensors)
     for facts, factor, strength in both:
         # One λ for all that agree, or they would not be one mistake.
         alike = [s for _, other, s in both if other == factor and abs(s / strength - 1) < _NEAR]
-        found[facts.name].append(_with_penalty(facts, "l2", float(np.median(alike)), factor))
+        added = _with_penalty(facts, "l2", float(np.median(alike)), factor)
+        # A factor may spare a penalty of the loss, and only a trace tells whether there is one.
+        spared = strength / (1 - factor.value) > 0
+        found[facts.name].append(replace(added, hint=spared and facts.name not in own))
+    for facts, hypothesis in _beside_own(evidence, tensors, own):
+        found[facts.name].append(hypothesis)
     return found
+
+
+def _beside_own(
+    evidence: Evidence, tensors: Tensors, own: Arrays
+) -> Iterator[tuple[TensorFacts, Hypothesis]]:
+    """Yield that all of g has a factor but what the loss's own penalties add, which is right."""
+    by_name = {facts.name: facts for facts in tensors}
+    rest = tuple(
+        replace(f, analytic=f.analytic - own[f.name], numeric=f.numeric - own[f.name])
+        for f in tensors
+        if f.name in own and _is_more(f, own[f.name])
+    )
+    for name, hypotheses in scales(evidence, rest).items():
+        for hypothesis in hypotheses:
+            factor = hypothesis.figures.get("factor")
+            if factor is not None and factor.value != 1:
+                figures = {**hypothesis.figures, "spared": True}
+                made = _moved(hypothesis, own[name])
+                yield by_name[name], replace(made, figures=figures)
+
+
+def _is_more(facts: TensorFacts, added: FloatArray) -> bool:
+    """Whether penalties are some of a gradient, and not all of it."""
+    room = facts.allowed(ALL, facts.numeric, facts.bars)
+    return bool(added.any() and np.any(np.abs(facts.numeric - added) > _TELLING * room))
+
+
+def _moved(hypothesis: Hypothesis, added: FloatArray) -> Hypothesis:
+    """Return what a hypothesis on the rest predicts of the whole."""
+
+    def predict(places: Places) -> tuple[FloatArray, FloatArray]:
+        values, bars = hypothesis.predict(places)
+        return values + added[places], bars
+
+    return replace(hypothesis, predict=predict, beside=lambda places: added[places])
 
 
 def _shared(name: str, factors: dict[str, Factor], estimates: dict[str, Estimate]) -> float:
@@ -68,12 +114,16 @@ def _with_penalty(facts: TensorFacts, kind: str, strength: float, factor: Factor
         bars = max(1.0, abs(factor.value)) * facts.bars[places]
         return values + strength * _direction(facts, kind, places), bars
 
+    def without(places: Places) -> FloatArray:
+        return factor.value * facts.numeric[places]
+
     return Hypothesis(
         cause=f"missing-{kind}" if strength < 0 else f"extra-{kind}",
         key=(kind, factor.value, strength),
         complexity=0.9 if factor is _NONE else 2.0,
         predict=predict,
         free=1,
+        beside=None if factor is _NONE else without,
         worth=_A_SIGN if kind == "l1" else _A_NUMBER,
         figures={"strength": strength, "factor": factor},
     )
@@ -94,5 +144,7 @@ def _with_factor(facts: TensorFacts, evidence: Evidence) -> tuple[Factor, float]
     factor = recognise(Estimate(alpha, max(1.0, abs(alpha)) * off), evidence, facts.tolerance)
     if not factor.named or factor.value in (0.0, 1.0):
         return None
+    if factor.label in ("N", "1/N") and factor.count not in evidence.data_lengths:
+        return None  # two numbers are fitted: some integer is near by chance
     strength = (gt - factor.value * nt) / tt
     return (factor, strength) if strength else None

@@ -6,6 +6,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.verdict.diagnosis.evidence import Arrays, Evidence, Places, TensorFacts, Tensors
+from fastcheck.verdict.diagnosis.families.batch import marked
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, Predict
 
 _LOOKED_AT = 4096
@@ -71,7 +72,8 @@ def _alone(facts: TensorFacts, each: FloatArray, share: float) -> list[Hypothesi
         sample = _nearest(facts.analytic / size, each)
         figures = {"sample": sample, "of": len(each)}
         predict = _equal_to(size * each[sample])
-        found.append(Hypothesis(cause, (cause, sample), 0.75, predict, figures=figures, given=True))
+        alone = Hypothesis(cause, (cause, sample), 0.75, predict, figures=figures, given=True)
+        found.append(marked(alone, facts, lambda other: share * each[other], len(each)))
     return found
 
 
