@@ -173,6 +173,8 @@ class Run:
             self._roundings = {
                 name: np.max([one[name] for one in found if name in one], axis=0) for name in names
             }
+        if self._roundings and tensor.name not in self._roundings:
+            return np.zeros(tensor.size)  # the loss ignores it
         return self._roundings.get(tensor.name)
 
     def excuses(self, tensor: Tensor, indices: IndexArray) -> Iterator[Excuse]:

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.base import U64, FloatArray, IndexArray
 from fastcheck.report.data import Verdict
 from fastcheck.verdict import reasons
+from fastcheck.verdict.bars import largest
 from fastcheck.verdict.comparison import norm
 from fastcheck.verdict.decision import Names, judged
 from fastcheck.verdict.floors import rounding_floors
@@ -58,6 +59,8 @@ Attempt = Callable[[FloatArray, Measurement, Remeasure], Judgement]
 """Judges an analytic gradient by a measurement."""
 
 _WORTH_THE_NAME = 0.01
+_OF_NOISE = 4.0
+"""Other backward passes round elsewhere than the one that was tried."""
 _MOST_EXCUSED = 1e-4
 """Of a tensor's gradient. What a sample adds differs by ε/p: so much at p = 1e-4, if ε is 1e-8."""
 
@@ -188,6 +191,15 @@ def _with_rounding(
     found = judged(names, analytic, measurement, tolerance, remeasure, floor=floor, step=step)
     if rounding is None:
         return found
+    if found.leans and found.verdict is not Verdict.FAIL and tolerance.unit > U64:
+        # In a coarse type that may be most of a gradient: what it really is can be found out.
+        least = _least_floor(rounding())
+        if least < found.floor:
+            floor = min(floor, least)
+            measurement = replace(measurement, floor=min(measurement.floor, least))
+            found = judged(
+                names, analytic, measurement, tolerance, remeasure, floor=floor, step=step
+            )
     if found.verdict is Verdict.PASS and measurement.delicate and found.checked:
         return _with_resolution(found, rounding())
     if found.verdict is not Verdict.FAIL or not np.isfinite(analytic).all():
@@ -204,6 +216,11 @@ def _with_rounding(
         floor=floor,
         step=step,
     )
+
+
+def _least_floor(noise: FloatArray | None) -> float:
+    """Return what rounding may leave of a derivative that is really zero, by trying it out."""
+    return math.inf if noise is None else _OF_NOISE * largest(noise)
 
 
 def _with_resolution(found: Judgement, noise: FloatArray | None) -> Judgement:

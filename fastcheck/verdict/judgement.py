@@ -45,6 +45,8 @@ class Judgement:
         that may be off.
     floor : float
         What rounding alone may leave of a derivative that vanishes.
+    leans : bool
+        Whether elements differ by more than is allowed but for that.
     projection : Projection
         This tensor's share of the model's projection.
     difference, sizes : float, tuple of float
@@ -72,6 +74,7 @@ class Judgement:
     values: FloatArray = field(repr=False)
     error_bar: FloatArray = field(repr=False)
     floor: float
+    leans: bool
     projection: Projection = field(repr=False)
     difference: float
     sizes: tuple[float, float]
