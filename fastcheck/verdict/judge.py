@@ -59,6 +59,7 @@ Attempt = Callable[[FloatArray, Measurement, Remeasure], Judgement]
 """Judges an analytic gradient by a measurement."""
 
 _WORTH_THE_NAME = 0.01
+_LEFT = 0.1
 _OF_NOISE = 4.0
 """Other backward passes round elsewhere than the one that was tried."""
 _MOST_EXCUSED = 1e-4
@@ -154,6 +155,8 @@ def _excused(
     share = norm(excuse.shift) / size if size > 0 else math.inf
     if not np.isfinite(excuse.shift).all() or not 0 < share <= _most_excused(found.tolerance):
         return None
+    if not _explains(excuse.shift, found):
+        return None
     shift = _by_index(found.indices, excuse.shift)
     moved = attempt(
         found.analytic,
@@ -173,6 +176,13 @@ def _excused(
         resolution=resolution,
         projection=moved.projection,
     )
+
+
+def _explains(shift: FloatArray, found: Judgement) -> bool:
+    """Whether a shift may explain a deviation: to judge by one that does not would take long."""
+    left = np.abs(found.analytic - found.values - shift)
+    tolerated = found.tolerance.rtol * max(found.sizes) + norm(found.error_bar + found.floor)
+    return norm(left) <= max(_LEFT * found.difference, tolerated)
 
 
 def _with_rounding(
