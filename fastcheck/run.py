@@ -251,7 +251,8 @@ def refuse_randomness(loss: LossFunction, first: float, remedy: str = "") -> Non
         raise InputError(
             f"`loss` gave two different values for the same parameters; they differ by "
             f"{difference:.3g}. Hold its randomness still: draw a dropout mask (or the batch) once "
-            f"outside `loss`, or seed the generator anew inside it{remedy}."
+            f"outside `loss`, or seed the generator anew inside it{remedy}. If nothing is random, "
+            "it carries something from call to call (a hidden state): reset that inside `loss`."
         )
 
 

@@ -219,7 +219,8 @@ def test_a_loss_that_is_random_says_how_much_and_how_to_hold_it_still() -> None:
     assert said == (
         "`loss` gave two different values for the same parameters; they differ by 0.25. Hold its "
         "randomness still: draw a dropout mask (or the batch) once outside `loss`, or seed the "
-        "generator anew inside it."
+        "generator anew inside it. If nothing is random, it carries something from call to call (a "
+        "hidden state): reset that inside `loss`."
     )
 
 
