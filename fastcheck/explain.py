@@ -10,6 +10,7 @@ from fastcheck.engines.arithmetic import own_arithmetic
 from fastcheck.engines.batched import BatchedEngine
 from fastcheck.engines.device_engine import parts_of
 from fastcheck.engines.fused import FusedEngine
+from fastcheck.engines.lanes import LanesEngine
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.keep import keep
 from fastcheck.options import Options
@@ -180,7 +181,7 @@ def _tensor_plan(run: Run, tensor: Tensor) -> TensorPlan:
     graph = run.plan.graph
     operations: tuple[int, ...] = ()
     first = parts_of(engine)[0]
-    replay = first.replay if isinstance(first, FusedEngine) else first
+    replay = first.replay if isinstance(first, FusedEngine | LanesEngine) else first
     chunk, per_parameter = 1, 0
     if isinstance(replay, ReplayEngine) and graph is not None:
         numbers = _numbers(graph)

@@ -4,6 +4,7 @@ from fastcheck.differences import contraction as contraction  # importing regist
 from fastcheck.differences import extremes as extremes
 from fastcheck.differences import indexing as indexing
 from fastcheck.differences import kinks as kinks
+from fastcheck.differences import order as order
 from fastcheck.differences import reductions as reductions
 from fastcheck.differences import smooth as smooth
 from fastcheck.differences import softmax as softmax

@@ -9,8 +9,9 @@ import numpy as np
 
 from fastcheck.devices.base import Device
 from fastcheck.devices.cpu import cpu_device
-from fastcheck.differences.delta import Array, Pins
+from fastcheck.differences.delta import Array, Pins, joint_shape
 from fastcheck.differences.pool import Pool
+from fastcheck.differences.short import elementwise
 from fastcheck.trace.graph import Node
 
 _WORTH_A_WAIT = 2**18
@@ -137,8 +138,19 @@ class Context:
 
     def ufunc(self, ufunc: Callable[..., Array], *operands: Array) -> Array:
         """Apply a floating-point ufunc of the namespace, its result in pooled memory."""
-        shape = np.broadcast_shapes(*[operand.shape for operand in operands])
-        return ufunc(*operands, out=self.bases.pool.empty(shape))
+        shape = operands[0].shape
+        for operand in operands[1:]:
+            shape = joint_shape(shape, operand.shape)
+        return elementwise(self.xp, ufunc, operands, self.bases.pool.empty(shape))
+
+    def within(self, ufunc: Callable[..., Array], change: Array, other: Array) -> Array:
+        """Apply a ufunc of two operands, its result in the memory of the first if it fits.
+
+        Nobody else may need the first one.
+        """
+        if joint_shape(change.shape, other.shape) == change.shape:
+            return elementwise(self.xp, ufunc, (change, other), change)
+        return self.ufunc(ufunc, change, other)
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         """Return a stack of zeros."""
@@ -173,7 +185,7 @@ class Context:
 
     def mark_kinks(self, flips: Array) -> None:
         """Note the copies for which any of `flips`, (B, …) bool, is set, and at which node."""
-        crossed = flips.any(axis=tuple(range(1, flips.ndim))) if flips.ndim > 1 else flips
+        crossed = flips.reshape((flips.shape[0], -1)).any(axis=1)
         self.kinked |= crossed
         if self.node is not None:
             known = self.kinks.get(self.node)

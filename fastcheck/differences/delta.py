@@ -110,6 +110,13 @@ def align(delta: Delta, shape: Shape, ndim: int) -> Delta:
     return Delta(values, {axis + lead: pin for axis, pin in delta.pins.items()})
 
 
+def joint_shape(one: Shape, other: Shape) -> Shape:
+    """Return the shape that two of as many axes are broadcast to; quicker than asking NumPy."""
+    if one == other:
+        return one
+    return tuple([m if n == 1 else n for n, m in zip(one, other, strict=True)])
+
+
 def unify(xp: Any, deltas: list[Delta | None], shape: Shape) -> tuple[list[Array | None], Pins]:
     """Give several differences of one shape the same pins, writing out those they do not share."""
     present = [delta for delta in deltas if delta is not None]
@@ -129,11 +136,31 @@ def unify(xp: Any, deltas: list[Delta | None], shape: Shape) -> tuple[list[Array
     return values, common
 
 
+def _by_position(values: Array, places: Array, axis: int) -> Array:
+    """Take by positions in memory, which is several times as quick as by one index an axis."""
+    same = len(places) == 1  # then the same of every copy
+    flat: Array = 0
+    stride = 1
+    for place in range(values.ndim - 1, 0 if same else -1, -1):
+        size = values.shape[place]
+        if place == axis:
+            flat = flat + places * stride
+        elif size > 1:
+            flat = flat + np.arange(size).reshape((-1,) + (1,) * (values.ndim - 1 - place)) * stride
+        stride *= size
+    if not same:
+        return values.reshape(-1).take(flat)
+    rows = values.reshape((len(values), -1))
+    return rows.take(flat.reshape(-1), axis=1).reshape((len(values), *flat.shape[1:]))
+
+
 def along(xp: Any, values: Array, places: Array, axis: int) -> Array:
     """Take one element along `axis` for each position of the other axes; size 1 is left of it.
 
     `values` and `places` broadcast against each other over the other axes.
     """
+    if xp is np and values.flags.c_contiguous and len(values) >= len(places):
+        return _by_position(values, places, axis)
     both = [max(a, b) for a, b in zip(values.shape, places.shape, strict=True)]
     ours, theirs = list(both), list(both)
     ours[axis], theirs[axis] = values.shape[axis], 1

@@ -38,9 +38,7 @@ class Site:
 
     def within(self, ufunc: Callable[..., Array], change: Array, other: Array) -> Array:
         """Apply a ufunc of two operands, its result in the memory of the first if it fits."""
-        if np.broadcast_shapes(change.shape, other.shape) == change.shape:
-            return ufunc(change, other, out=change)
-        return self.ufunc(ufunc, change, other)
+        return self.context.within(ufunc, change, other)
 
     def base(self, operand: int) -> Array:
         """Return the operand's base value where the copies differ."""

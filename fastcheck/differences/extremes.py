@@ -17,6 +17,7 @@ from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, along, unpin
 from fastcheck.differences.reductions import Axes, drop
 from fastcheck.differences.rules import Deltas, rule
+from fastcheck.differences.short import reduced
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import MAX, MIN
 
@@ -70,9 +71,9 @@ class _Frame:
         def whole() -> Array:
             return sign * arrange(bases.exact(operand))
 
-        self._gap = bases.derived((*name, "gap"), lambda: _gap(whole(), axis))
+        self._gap = bases.derived((*name, "gap"), lambda: gap_to_largest(whole(), axis))
         self._winner = bases.derived((*name, "winner"), lambda: _winner(whole(), axis))
-        self._margin = bases.derived((*name, "margin"), lambda: _closest_call(whole(), axis))
+        self._margin = bases.derived((*name, "margin"), lambda: closest_call(whole(), axis))
 
     def change(self, values: Array, pins: Pins) -> Array:
         """Return the change of the extreme, the reduced axis kept with size 1."""
@@ -85,14 +86,14 @@ class _Frame:
             return smooth  # nobody can catch up
         gap = context.bases.gather(self._gap, pins)
         if self._sign > 0:
-            change = context.ufunc(xp.add, values, gap).max(axis=axis, keepdims=True)
+            change = reduced(xp, np.maximum, context.ufunc(xp.add, values, gap), (axis,))
         else:
-            change = context.ufunc(xp.subtract, values, gap).min(axis=axis, keepdims=True)
+            change = reduced(xp, np.minimum, context.ufunc(xp.subtract, values, gap), (axis,))
         context.mark_kinks(change != smooth)
         return change
 
 
-def _gap(value: Array, axis: int) -> Array:
+def gap_to_largest(value: Array, axis: int) -> Array:
     """Return how far each element lies behind the largest along the axis: at most zero."""
     return value - value.max(axis=axis, keepdims=True)
 
@@ -108,9 +109,9 @@ def _wins(value: Array, axis: int) -> Array:
     return places == _winner(value, axis)
 
 
-def _closest_call(value: Array, axis: int) -> float:
+def closest_call(value: Array, axis: int) -> float:
     """Return how far behind the best of the others is, where it is closest."""
-    others = np.where(_wins(value, axis), -np.inf, _gap(value, axis))
+    others = np.where(_wins(value, axis), -np.inf, gap_to_largest(value, axis))
     return float(-others.max()) if others.size else float("inf")
 
 
@@ -154,7 +155,7 @@ def _pinned_extreme(context: Context, node: Node, delta: Delta, sign: float) -> 
     axis = axes[0]
 
     def behind() -> Array:
-        return _gap(sign * bases.exact(operand), axis)
+        return gap_to_largest(sign * bases.exact(operand), axis)
 
     def best_other() -> Array:
         gap = behind()

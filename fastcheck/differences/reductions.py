@@ -5,9 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
+import numpy as np
+
 from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, spread, unpin
 from fastcheck.differences.rules import Deltas, rule
+from fastcheck.differences.short import reduced
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import CUMPROD, CUMSUM, PROD, SUM
 
@@ -39,7 +42,7 @@ def _sum(context: Context, node: Node, deltas: Deltas) -> Delta:
         elif shape[axis] != 1:
             full.append(axis + 1)
     if full:
-        values = values.sum(axis=tuple(full), keepdims=True)
+        values = reduced(context.xp, np.add, values, tuple(full))
     if repeats != 1:
         values = values * repeats
     return drop(values, pins, axes, node.params["keepdims"])

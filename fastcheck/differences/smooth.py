@@ -191,34 +191,41 @@ def _arcsin_growth(xp: Any, b: Array, d: Array) -> Array:
 @formula(np.logaddexp)
 def _logaddexp(site: Site) -> Array:
     """log1p(p·expm1(dx) + q·expm1(dy)), p and q the shares of the two terms."""
-    return _logadd_growth(site, site.xp.logaddexp, np.e)
+    return _logadd_growth(site, np.logaddexp, 1.0)
 
 
 @formula(np.logaddexp2)
 def _logaddexp2(site: Site) -> Array:
-    return _logadd_growth(site, site.xp.logaddexp2, 2.0)
+    return _logadd_growth(site, np.logaddexp2, _LN2)
 
 
-def _logadd_growth(site: Site, function: Any, radix: float) -> Array:
-    xp, shares = site.xp, _log_shares(site, radix)
+def _logadd_growth(site: Site, function: np.ufunc, scale: float) -> Array:
+    xp, context = site.xp, site.context
+    shares = _log_shares(site, function, scale)
+    if series.terms(context, shares):
+        growth = series.log1p(context, shares)
+        return growth if scale == 1.0 else growth / scale
     far = ~(abs(shares) < 1.0 - _NEAR_ZERO)
+    growth = xp.log1p(shares) / scale
+    if not context.any(far):
+        return growth
     moved = [
         site.base(operand) if d is None else site.base(operand) + d
         for operand, d in enumerate(site.differences)
     ]
-    growth = xp.log1p(shares) / float(np.log(radix))
-    if not site.context.any(far):
-        return growth
-    return xp.where(far, function(*moved) - site.result(), growth)
+    return xp.where(far, getattr(xp, function.__name__)(*moved) - site.result(), growth)
 
 
-def _log_shares(site: Site, radix: float) -> Array:
-    scale = float(np.log(radix))
-    total = 0.0
-    for operand, d in enumerate(site.differences):
+def _log_shares(site: Site, function: np.ufunc, scale: float) -> Array:
+    total = None
+    for place, d in enumerate(site.differences):
         if d is not None:
-            share = site.xp.exp(scale * (site.base(operand) - site.result()))
-            total = total + share * site.xp.expm1(scale * d)
+            share = site.hoisted(
+                ("share", place), lambda *x, k=place: np.exp(scale * (x[k] - function(*x)))
+            )
+            part = series.expm1(site.context, d if scale == 1.0 else scale * d)
+            part = site.within(site.xp.multiply, part, share)
+            total = part if total is None else site.within(site.xp.add, total, part)
     return total
 
 
@@ -258,9 +265,7 @@ def _rad2deg(xp: Any, site: Site, d: Array) -> Array:
 
 def _scale(site: Site, change: Array, factor: Array) -> Array:
     """Multiply in place where the shapes allow it: the stack is the larger by far."""
-    if np.broadcast_shapes(change.shape, factor.shape) == change.shape:
-        return site.xp.multiply(change, factor, out=change)
-    return site.ufunc(site.xp.multiply, change, factor)
+    return site.within(site.xp.multiply, change, factor)
 
 
 def _plain_difference(ufunc: np.ufunc) -> None:

@@ -14,8 +14,12 @@ from fastcheck.differences.context import Context
 from fastcheck.differences.delta import Array, Delta, Pins, along, unpin
 from fastcheck.differences.reductions import Axes, drop
 from fastcheck.differences.rules import Deltas, rule
+from fastcheck.differences.short import reduced
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import LOG_SOFTMAX, LOGSUMEXP
+
+_FEW = 6
+"""Classes up to which `einsum` takes longer than a product and a sum of slices."""
 
 
 @rule(LOGSUMEXP)
@@ -30,7 +34,8 @@ def _logsumexp(context: Context, node: Node, deltas: Deltas) -> Delta:
 def _log_softmax(context: Context, node: Node, deltas: Deltas) -> Delta:
     delta = _written_out(context, node, deltas)
     beside, _, growth = _parts(context, node, delta, node.params["axes"])
-    return Delta(context.ufunc(context.xp.subtract, beside, growth), delta.pins)
+    # In the memory of the first, which nobody else has: fresh memory costs more than arithmetic.
+    return Delta(context.within(context.xp.subtract, beside, growth), delta.pins)
 
 
 def _written_out(context: Context, node: Node, deltas: Deltas) -> Delta:
@@ -48,16 +53,16 @@ def _written_out(context: Context, node: Node, deltas: Deltas) -> Delta:
 def _parts(context: Context, node: Node, delta: Delta, axes: Axes) -> tuple[Array, Array, Array]:
     """Return d − d_w, d_w, and log1p(Σ p·expm1(d − d_w)), the reduced axes kept."""
     xp, values = context.xp, delta.values
-    reduced = tuple(axis + 1 for axis in axes)
+    over = tuple(axis + 1 for axis in axes)
     share = _share(context, node.operands[0], axes, delta.pins)
     lead = _of_winner(context, node.operands[0], axes, delta)
     beside = context.ufunc(xp.subtract, values, lead)
     growth = series.expm1(context, beside)
-    total = _weighted_sum(context, growth, share, reduced)
+    total = _weighted_sum(context, growth, share, over)
     overflown = ~xp.isfinite(total)
     if not context.any(overflown):
         return beside, lead, series.log1p(context, total)
-    far = _plainly(context, node.operands[0], delta, reduced) - lead
+    far = _plainly(context, node.operands[0], delta, over) - lead
     return beside, lead, xp.where(overflown, far, xp.log1p(total))
 
 
@@ -73,10 +78,12 @@ def _plainly(context: Context, operand: Node, delta: Delta, axes: tuple[int, ...
 
 
 def _weighted_sum(context: Context, values: Array, weights: Array, axes: tuple[int, ...]) -> Array:
-    """Return Σ values·weights over `axes`, kept with size 1."""
+    """Return Σ values·weights over `axes`, kept with size 1; `values` may be overwritten."""
     xp = context.xp
-    if context.bases.device.is_gpu:  # there `einsum` would copy both into another order
-        return context.ufunc(xp.multiply, values, weights).sum(axis=axes, keepdims=True)
+    few = all(values.shape[axis] <= _FEW for axis in axes)
+    # On a GPU `einsum` would copy both into another order.
+    if few or context.bases.device.is_gpu:
+        return reduced(xp, np.add, context.within(xp.multiply, values, weights), axes)
     # In one pass over the stack.
     every = list(range(values.ndim))
     kept = [axis for axis in every if axis not in axes]

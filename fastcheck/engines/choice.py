@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fastcheck.engines.fused import FusedEngine
+from fastcheck.engines.lanes import LanesEngine, least_seconds
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.trust import structure
 from fastcheck.fusion import compiler
+from fastcheck.lanes.run import is_compiled
+from fastcheck.trace.slices import Slice
 
 WORTH_A_KERNEL = 2e-3
 """Seconds of replay below which a kernel is not looked for: lowering a slice takes about that."""
@@ -45,6 +49,37 @@ class Costs:
         return self.known()[engine] + (self.compiling if engine in ("fused", "compiled") else 0.0)
 
 
+_LONG, _SECONDS_TO_LOWER = 40, 1e-3
+"""Operations from which on writing a kernel down takes Python long: for each so many seconds."""
+_unwritten: dict[int, float] = {}
+
+
+def lowering_pays(part: Slice, seconds: float, trial: bool = False) -> bool:
+    """Whether to look for a kernel of a slice that is replayed in so many seconds.
+
+    That of a long slice is written down, at least in part, only to be refused or not to pay; so it
+    is looked for once replays of such a structure have taken as long as writing it would.
+    """
+    if len(part.nodes) <= _LONG:
+        return True
+    key = hash(structure(part))
+    waited = _unwritten.get(key, 0.0) + seconds
+    if waited >= _SECONDS_TO_LOWER * len(part.nodes):
+        return True
+    if not trial:
+        if len(_unwritten) >= _MOST_REMEMBERED:
+            _unwritten.clear()
+        _unwritten[key] = waited
+    return False
+
+
+def never_pays(costs: Costs) -> bool:
+    """Whether a kernel would not be quicker than the replay, were it compiled already."""
+    assert costs.fused is not None
+    assert costs.replay is not None
+    return costs.fused >= costs.replay
+
+
 def kernel_pays(fused: FusedEngine, costs: Costs, trial: bool = False) -> bool:
     """Whether a kernel is done first, counting replays of the same work before this one.
 
@@ -65,8 +100,59 @@ def kernel_pays(fused: FusedEngine, costs: Costs, trial: bool = False) -> bool:
     return False
 
 
+_SECONDS_TO_COMPILE_INTERPRETER = 0.12
+_waited = 0.0
+
+
+def interpreter_pays(replay: ReplayEngine, count: int, trial: bool = False) -> bool:
+    """Whether a replay in machine code may be done first, LLVM's start counted.
+
+    Like a kernel's compiling, the start is paid once replays have waited for as long.
+    """
+    global _waited
+    gain = replay.seconds(count) - least_seconds(replay, count)
+    if gain <= 0:
+        return False
+    start = 0.0 if compiler.started() else compiler.SECONDS_TO_START
+    # Whether it is on disk is known only once LLVM is loaded.
+    if _waited + gain > start and is_compiled():
+        return True
+    if _waited + gain > start + _SECONDS_TO_COMPILE_INTERPRETER:
+        return True
+    if not trial:
+        _waited += gain
+    return False
+
+
+class Refusals:
+    """Remembers the slices that kernels could not be made of, by their structure and source."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, str]] = {}
+
+    def why(self, part: Slice, worth: float) -> str | None:
+        """Return why there is no kernel, if that has been found with as much time."""
+        worth_then, obstacle = self._known.get(_as_written(part), (-1.0, ""))
+        return obstacle if worth <= worth_then else None
+
+    def add(self, part: Slice, worth: float, obstacle: str) -> None:
+        """Remember that there is no kernel."""
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        # Estimates vary a little from check to check.
+        self._known[_as_written(part)] = (1.5 * worth, obstacle)
+
+
+def _as_written(part: Slice) -> int:
+    # What stands in the way is said with the line that it is in.
+    return hash((structure(part), tuple(node.source for node in part.nodes)))
+
+
+no_kernel = Refusals()
+
+
 def costs_of(
-    replay: ReplayEngine, fused: FusedEngine | None, count: int, seconds_a_call: float
+    replay: ReplayEngine | LanesEngine, fused: FusedEngine | None, count: int, seconds_a_call: float
 ) -> Costs:
     """Estimate what each engine would take for `count` elements."""
     loop, replayed = 2.0 * count * seconds_a_call, replay.seconds(count)

@@ -68,7 +68,7 @@ def _first_look(
     with np.errstate(invalid="ignore"):  # of refused copies
         derivatives = (plus + minus)[few:] / (2.0 * _STEP * scale)
     relative = _RELATIVE if fused.unit_roundoff == U64 else _RELATIVE_FLOAT32
-    return _one_by_one(survey, plus[:few], minus[:few], refused[:few], relative) or _all_together(
+    return one_by_one(survey, plus[:few], minus[:few], refused[:few], relative) or all_together(
         fused.replay,
         tensor,
         indices,
@@ -79,7 +79,7 @@ def _first_look(
     )
 
 
-def _one_by_one(
+def one_by_one(
     survey: Survey, plus: FloatArray, minus: FloatArray, refused: BoolArray, relative: float
 ) -> str | None:
     for ours, theirs in ((plus, survey.up), (minus, -survey.down)):
@@ -94,7 +94,7 @@ def _one_by_one(
     return None
 
 
-def _all_together(
+def all_together(
     replay: ReplayEngine,
     tensor: Tensor,
     indices: IndexArray,

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
 
 from fastcheck.engines.assignment import TRUSTED, Assignment
-from fastcheck.engines.choice import WORTH_A_KERNEL, Costs, costs_of, kernel_pays
+from fastcheck.engines.choice import (
+    WORTH_A_KERNEL,
+    Costs,
+    costs_of,
+    interpreter_pays,
+    kernel_pays,
+    lowering_pays,
+    never_pays,
+    no_kernel,
+)
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.kernelcheck import unlike_replay
+from fastcheck.engines.lanes import LanesEngine
 from fastcheck.engines.replay import ReplayEngine
 from fastcheck.engines.trust import Trust
 from fastcheck.errors import InputError, oneline
 from fastcheck.fusion.dims import NotFusable
+from fastcheck.lanes.writer import Hoisted
 from fastcheck.params import Tensor
+
+NOT_QUICKER = "it would not be quicker"
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,7 @@ class HostPlanner:
     memory: int
     rng: np.random.Generator
     trust: Trust
+    _hoisted: Hoisted = field(default_factory=Hoisted, init=False)
 
     def assign(
         self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool, seconds_a_call: float
@@ -45,18 +60,38 @@ class HostPlanner:
 
         A `trial` leaves no trace in the cost model: nothing is going to be computed.
         """
-        small = self.engine == "auto" and replay.seconds(count) < WORTH_A_KERNEL
-        if self.engine == "replay" or small or not tensor.size:
+        if self.engine == "replay" or not tensor.size:
             return Assignment(replay, TRUSTED, costs_of(replay, None, count, seconds_a_call))
-        fused, obstacle, costs = self._kernel(tensor, count, replay, seconds_a_call)
+        quickest = self._quickest(tensor, count, replay, trial)
+        seconds = quickest.seconds(count)
+        if self.engine == "auto" and (
+            seconds < WORTH_A_KERNEL or not lowering_pays(replay.slice, seconds, trial)
+        ):
+            return Assignment(quickest, TRUSTED, costs_of(quickest, None, count, seconds_a_call))
+        fused, obstacle, costs = self._kernel(tensor, count, quickest, replay, seconds_a_call)
         if fused is not None and self.engine == "auto" and not kernel_pays(fused, costs, trial):
-            return Assignment(replay, f"{TRUSTED}; making a kernel would take longer", costs)
+            if never_pays(costs):
+                no_kernel.add(replay.slice, quickest.seconds(count), NOT_QUICKER)
+            return Assignment(quickest, f"{TRUSTED}; making a kernel would take longer", costs)
         if fused is not None:
             obstacle = self._unlike_replay(fused, tensor, count)
         if fused is not None and obstacle is None:
             return Assignment(fused, TRUSTED, costs)
         self.insist_on_kernels(tensor, obstacle)
-        return Assignment(replay, f"{TRUSTED}; no kernel, because {obstacle}", costs)
+        return Assignment(quickest, f"{TRUSTED}; no kernel, because {obstacle}", costs)
+
+    def _quickest(
+        self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool
+    ) -> ReplayEngine | LanesEngine:
+        """Return the replay engine, in machine code where that is quicker."""
+        if self.engine != "auto":
+            return replay
+        with suppress(Exception):  # no program, or no LLVM: the replay is known to run
+            if interpreter_pays(replay, count, trial):
+                lanes = LanesEngine(replay, tensor, self._hoisted, self.memory)
+                if lanes.seconds(count) < replay.seconds(count):
+                    return lanes
+        return replay
 
     def insist_on_kernels(self, tensor: Tensor, obstacle: str | None) -> None:
         """Raise where nothing but a kernel was asked for."""
@@ -67,20 +102,29 @@ class HostPlanner:
             )
 
     def _kernel(
-        self, tensor: Tensor, count: int, replay: ReplayEngine, seconds_a_call: float
+        self,
+        tensor: Tensor,
+        count: int,
+        quickest: ReplayEngine | LanesEngine,
+        replay: ReplayEngine,
+        seconds_a_call: float,
     ) -> tuple[FusedEngine | None, str | None, Costs]:
         """Make the kernels of a tensor, or say what stands in the way; and what engines cost."""
-        worth = inf
+        without, worth = costs_of(quickest, None, count, seconds_a_call), inf
         if self.engine == "auto":
-            worth = max(2 * WORTH_A_KERNEL, replay.seconds(count))
+            worth = max(2 * WORTH_A_KERNEL, quickest.seconds(count))
+        known = no_kernel.why(replay.slice, worth)
+        if known is not None:
+            return None, known, without
         try:
             fused = FusedEngine(replay, tensor, self.memory, worth)
-            return fused, None, costs_of(replay, fused, count, seconds_a_call)
+            return fused, None, costs_of(quickest, fused, count, seconds_a_call)
         except NotFusable as why:
             obstacle = str(why)
+            no_kernel.add(replay.slice, worth, obstacle)
         except Exception as fault:
             obstacle = f"it could not be made ({oneline(fault)})"
-        return None, obstacle, costs_of(replay, None, count, seconds_a_call)
+        return None, obstacle, without
 
     def _unlike_replay(self, fused: FusedEngine, tensor: Tensor, count: int) -> str | None:
         """Run the kernel for the first time; whatever goes wrong with it, there is the replay."""

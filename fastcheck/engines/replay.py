@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,12 +28,14 @@ from fastcheck.engines.base import (
     IndexArray,
     lost_in_float32,
 )
+from fastcheck.engines.ordering import in_order, slowest_first
 from fastcheck.engines.pace import CPU, GPU
 from fastcheck.engines.rounding import term_size
 from fastcheck.engines.survey import Sizes
 from fastcheck.engines.survey import Survey as Survey
 from fastcheck.errors import InputError
 from fastcheck.params import Tensor
+from fastcheck.trace.chains import shortened
 from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.slices import Slice, slice_for
 
@@ -85,7 +88,7 @@ class ReplayEngine:
         magnitude: float | None = None,
         careful: ReplayEngine | None = None,
     ) -> None:
-        self.slice: Slice = slice_for(graph, tensor.name)
+        self.slice: Slice = shortened(slice_for(graph, tensor.name))
         self.loss = loss
         size = term_size(self.slice.output) if magnitude is None else magnitude
         self.magnitude = max(abs(loss), size)
@@ -171,9 +174,12 @@ class ReplayEngine:
         shape = (len(signs), len(indices))
         changes, left = np.zeros(shape), np.zeros(shape, dtype=bool)
         kinked = np.zeros(len(indices), dtype=bool)
+        order = self._order(indices)
         first = 0
         while first < len(indices):
-            part = slice(first, first + self.chunk)
+            part: Any = slice(first, first + self.chunk)
+            if order is not None:
+                part = order[part]
             size = len(indices[part])
             moves = (signs * steps[part]).ravel()
             with self._at_work():
@@ -191,6 +197,16 @@ class ReplayEngine:
         if self.unit_roundoff > U64 and len(indices) and lost_in_float32(steps, changes):
             left[:] = True
         return Attempt(steps, changes, kinked, left)
+
+    def _order(self, indices: IndexArray) -> IndexArray | None:
+        """Return the order in which elements are put into chunks; None for that of `indices`."""
+        if not len(indices) or len(indices) <= self.chunk:
+            return None
+        return in_order(indices, self._tensor.shape, self._slowest_first)
+
+    @cached_property
+    def _slowest_first(self) -> tuple[int, ...]:
+        return slowest_first(self.slice)
 
     def kinks_of(self, indices: IndexArray) -> list[Node | None]:
         """Return for each element the operation at which it met a kink when last computed."""
@@ -253,34 +269,41 @@ class ReplayEngine:
         comes near a kink, no stack is left out.
         """
         if self._survey is None:
-            self._survey = self._surveyed()
+            if not self._tensor.size:
+                none = np.zeros(0)
+                return Survey(1, 1, 1, 0, np.zeros(0, dtype=np.int64), none, none)
+            self._surveyed(np.zeros(0, dtype=np.int64), np.zeros(0))
+        assert self._survey is not None
         return self._survey
 
-    def _surveyed(self) -> Survey:
+    def _surveyed(self, indices: IndexArray, moves: FloatArray) -> tuple[FloatArray, BoolArray]:
+        """Survey the stacks by a run that other moves are a part of; return what became of them."""
         size, most = self._tensor.size, _PROBES
-        if not size:
-            return Survey(1, 1, 1, 0, np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0))
         with self._at_work():
             while True:
                 probes = np.unique(np.linspace(0, size - 1, min(most, size)).astype(np.int64))
-                moves, sizes = np.repeat([PROBE_STEP, -PROBE_STEP], len(probes)), Sizes()
-                found = self._run(len(moves), self._seed(np.tile(probes, 2), moves), sizes.watch)
+                many, sizes = len(probes), Sizes()
+                every = np.concatenate([probes, probes, indices])
+                by = np.concatenate([np.repeat([PROBE_STEP, -PROBE_STEP], many), moves])
+                found = self._run(len(by), self._seed(every, by), sizes)
                 if found is not None:
-                    return sizes.survey(len(moves), probes, *found.change.reshape(2, -1))
-                if len(probes) == 1:
+                    up, down, change = np.split(found.change, [many, 2 * many])
+                    self._survey = sizes.survey(len(by), probes, up, down)
+                    return change, found.diverged[2 * many :]
+                if many == 1:
                     raise self._no_memory()
-                most = len(probes) // 2
+                most = many // 2
 
     def changes(self, indices: IndexArray, moves: FloatArray) -> FloatArray:
-        """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign."""
-        with self._at_work():
-            found = self._run(len(moves), self._seed(indices, moves))
-        if found is None:
-            raise self._no_memory()
-        left = found.diverged | ~np.isfinite(found.change)
+        """Return J(θ + move) − J(θ) for a few moves of single elements, of either sign.
+
+        The survey is due anyway, and a stack of a few more copies costs hardly more.
+        """
+        change, diverged = self._surveyed(indices, moves)
+        left = diverged | ~np.isfinite(change)
         if left.any():
-            found.change[left] = self._fallback(indices[left], moves[left])
-        return found.change
+            change[left] = self._fallback(indices[left], moves[left])
+        return change
 
     def directional(self, *directions: FloatArray) -> list[float | None]:
         """Return J(θ + v) − J(θ) for dense changes v of the whole tensor.
@@ -333,7 +356,9 @@ class ReplayEngine:
 
         return seed
 
-    def _run(self, copies: int, seed: Callable[[], Delta], watch: Any = None) -> _Outcome | None:
+    def _run(
+        self, copies: int, seed: Callable[[], Delta], watch: Sizes | None = None
+    ) -> _Outcome | None:
         """Pass a perturbation through the slice; None if the memory does not suffice."""
         device = self._bases.device
         try:
@@ -344,18 +369,22 @@ class ReplayEngine:
         device.release()
         return None
 
-    def _passed(self, context: Context, seed: Delta, watch: Any) -> _Outcome:
+    def _passed(self, context: Context, seed: Delta, watch: Sizes | None) -> _Outcome:
         live: dict[Node, Delta] = {self.slice.parameter: seed}
+        if watch is not None:
+            watch.made(self.slice.parameter, seed)
         with np.errstate(all="ignore"):
             for place, node in enumerate(self.slice.nodes):
                 delta = propagate(context, node, [live.get(operand) for operand in node.operands])
                 if delta is not None:
                     live[node] = delta
-                if watch is not None:
-                    watch(live)
+                    if watch is not None:
+                        watch.made(node, delta)
                 for operand in node.operands:
                     if self.slice.last_use[operand] == place:
-                        live.pop(operand, None)
+                        done = live.pop(operand, None)
+                        if watch is not None and done is not None:
+                            watch.dropped(done)
             return self._outcome(context, live)
 
     def _outcome(self, context: Context, live: dict[Node, Delta]) -> _Outcome:

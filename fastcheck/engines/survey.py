@@ -44,14 +44,20 @@ class Sizes:
     """Watches the stacks of a run."""
 
     def __init__(self) -> None:
+        self._live = 0
         self._peak = self._largest = 1
         self._sizes: dict[Node, int] = {}  # elements
 
-    def watch(self, live: dict[Node, Delta]) -> None:
-        present = {node: delta.values.nbytes for node, delta in live.items()}
-        self._sizes.update({node: delta.values.size for node, delta in live.items()})
-        self._peak = max(self._peak, sum(present.values()))
-        self._largest = max([self._largest, *present.values()])
+    def made(self, node: Node, delta: Delta) -> None:
+        """Note a stack that is kept from now on."""
+        size = delta.values.nbytes
+        self._live += size
+        self._sizes[node] = delta.values.size
+        self._peak, self._largest = max(self._peak, self._live), max(self._largest, size)
+
+    def dropped(self, delta: Delta) -> None:
+        """Note that one of them is not needed any more."""
+        self._live -= delta.values.nbytes
 
     def survey(self, copies: int, probes: IndexArray, up: FloatArray, down: FloatArray) -> Survey:
         elements = sum(

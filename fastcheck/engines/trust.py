@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -53,11 +54,38 @@ class Trust:
         self._sizes.clear()
 
 
-def structure(part: Slice) -> Hashable:
-    """Return what a slice computes, whatever the values: operations, shapes and how they connect.
+class Structure:
+    """What a slice computes, whatever the values: operations, shapes and how they connect.
+
+    It is asked for more than once, and may be as long as a long recurrence is: the hash is kept.
+    """
+
+    def __init__(self, lines: Hashable) -> None:
+        self._lines = lines
+        self._hash = hash(lines)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Structure) and (self is other or self._lines == other._lines)
+
+
+_STRUCTURES: WeakKeyDictionary[Slice, Structure] = WeakKeyDictionary()
+
+
+def structure(part: Slice) -> Structure:
+    """Return the structure of a slice.
 
     Arrays that are indices count by their shape, other parameters of operations by their value.
     """
+    found = _STRUCTURES.get(part)
+    if found is None:
+        found = _STRUCTURES[part] = Structure(_lines(part))
+    return found
+
+
+def _lines(part: Slice) -> Hashable:
     places: dict[Node, int] = {part.parameter: -1}
     lines = []
     for place, node in enumerate(part.nodes):

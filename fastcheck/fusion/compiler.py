@@ -34,12 +34,17 @@ notes: list[str] = []
 
 def compiled(source: Source) -> Function:
     """Return the machine code of a kernel: from memory, from disk, or compiled now."""
-    key = _key(source.text)
+    return compiled_text(source.text)
+
+
+def compiled_text(text: str) -> Function:
+    """Return the machine code of a function in LLVM's language, called as kernels are."""
+    key = _key(text)
     with _lock:
         if key not in _loaded:
             code = _read(key)
             if code is None:
-                code = _machine().compile(source.text)
+                code = _machine().compile(text)
                 _write(key, code)
             if len(_loaded) >= _MOST_LOADED:
                 del _loaded[next(iter(_loaded))]  # the oldest; who still runs it keeps it
@@ -49,7 +54,12 @@ def compiled(source: Source) -> Function:
 
 def is_compiled(source: Source) -> bool:
     """Whether the kernel is at hand, in memory or on disk."""
-    key = _key(source.text)
+    return is_compiled_text(source.text)
+
+
+def is_compiled_text(text: str) -> bool:
+    """Whether machine code is at hand, in memory or on disk."""
+    key = _key(text)
     try:
         return key in _loaded or _file(key).exists()
     except (OSError, RuntimeError):  # a folder that may not be entered, or nobody's home
@@ -69,6 +79,13 @@ def seconds_to_start(source: Source) -> float:
 def started() -> bool:
     """Whether LLVM is loaded: before that, nothing here is quick."""
     return "llvmlite.binding" in sys.modules
+
+
+def has_many_registers() -> bool:
+    """Whether the processor has 32 registers of eight float64."""
+    import llvmlite.binding as llvm
+
+    return bool(llvm.get_host_cpu_features().get("avx512f", False))
 
 
 def _lines(source: Source) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
@@ -57,25 +57,27 @@ class Kernel(BlockwiseKernel):
         del constants, where, steps  # alive until now: the arguments are addresses
 
     def _spread(self, arguments: list[Any], count: int) -> None:
-        """Run all copies, in chunks over the threads; each copy is computed alike in any."""
+        """Run all copies; each is computed alike in any chunk."""
         if self._function is None:
             self._function = compiled(self.source)
         function = self._function
-        work = count * self.source.operations
-        team = min(threads(), max(1, int(work / _WORTH_A_THREAD)))
-        chunks = max(team * _CHUNKS if team > 1 else 1, int(work / _LONGEST) + 1)
-        edges = [count * k // chunks for k in range(chunks + 1)]
+        spread(lambda first, last: function(*arguments, first, last), count, self.source.operations)
 
-        def run(first: int, last: int) -> None:
-            if first < last:  # the machine code has its test at the end
-                function(*arguments, first, last)
 
-        if team == 1:
-            for first, last in pairwise(edges):
-                run(first, last)
-        else:
-            pool = _pool(team)
-            _together([pool.submit(run, *chunk) for chunk in pairwise(edges)])
+def spread(run: Callable[[int, int], None], count: int, operations: float) -> None:
+    """Run copies, of so many operations each, in chunks over the threads."""
+    work = count * operations
+    team = min(threads(), max(1, int(work / _WORTH_A_THREAD)))
+    chunks = max(team * _CHUNKS if team > 1 else 1, int(work / _LONGEST) + 1)
+    edges = [count * k // chunks for k in range(chunks + 1)]
+    # The machine code has its test at the end.
+    some = [(first, last) for first, last in pairwise(edges) if first < last]
+    if team == 1:
+        for first, last in some:
+            run(first, last)
+    else:
+        pool = _pool(team)
+        _together([pool.submit(run, *chunk) for chunk in some])
 
 
 def _together(chunks: list[Future[None]]) -> None:

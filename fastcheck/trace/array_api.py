@@ -24,11 +24,9 @@ _LOOKUPS = ("array_namespace", "get_namespace")
 
 def compatibility_packages() -> list[types.ModuleType]:
     """Return array_api_compat, and the copies of it that other packages bring along, if loaded."""
-    return [
-        module
-        for name, module in list(sys.modules.items())
-        if name.rpartition(".")[2] == _PACKAGE and isinstance(module, types.ModuleType)
-    ]
+    names = [name for name in list(sys.modules) if name.endswith(_PACKAGE)]
+    found = [sys.modules.get(name) for name in names if name.rpartition(".")[2] == _PACKAGE]
+    return [module for module in found if isinstance(module, types.ModuleType)]
 
 
 def numpy_of(package: types.ModuleType) -> types.ModuleType | None:

@@ -9,8 +9,10 @@ Only ranges of step 1 are followed, and single positions; anything else is read 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -36,12 +38,19 @@ class Block:
     axis : int
         Along which the parts lie.
     parts : tuple of Block
+    starts : tuple of int
+        Where each of them begins along the axis.
     """
 
     shape: tuple[int, ...]
     node: Node | None = None
     axis: int = 0
     parts: tuple[Block, ...] = ()
+    starts: tuple[int, ...] = ()
+
+    def met(self, start: int, stop: int) -> range:
+        """Return the places of the parts that a range along the axis meets."""
+        return range(bisect_right(self.starts, start) - 1, bisect_left(self.starts, stop))
 
 
 def leaf(node: Node) -> Block:
@@ -51,15 +60,21 @@ def leaf(node: Node) -> Block:
 
 def joined(blocks: list[Block], axis: int) -> Block:
     """Return blocks side by side along an axis."""
+    parts = _flat(blocks, axis)
+    if len(parts) == 1:
+        return parts[0]
+    *starts, size = accumulate((part.shape[axis] for part in parts), initial=0)
+    shape = (*blocks[0].shape[:axis], size, *blocks[0].shape[axis + 1 :])
+    return Block(shape, None, axis, tuple(parts), tuple(starts))
+
+
+def _flat(blocks: list[Block], axis: int) -> list[Block]:
+    """Return the blocks that are not empty, those made of parts along the axis as their parts."""
     parts: list[Block] = []
     for block in blocks:
         inner = block.node is None and block.axis == axis
         parts += [part for part in (block.parts if inner else (block,)) if part.shape[axis]]
-    if len(parts) == 1:
-        return parts[0]
-    shape = list(blocks[0].shape)
-    shape[axis] = sum(part.shape[axis] for part in parts)
-    return Block(tuple(shape), None, axis, tuple(parts))
+    return parts
 
 
 def box_of(index: Any, shape: tuple[int, ...]) -> Box | None:
@@ -143,20 +158,23 @@ def written(make: Make, block: Block, box: Box, value: Block) -> Block:
         inside = (*box[:axis], (0, stop - start), *box[axis + 1 :])
         parts = [before, written(make, middle, inside, value), after]
         return joined([part for part in parts if part is not None], axis)
-    axis, place = block.axis, 0
+    axis = block.axis
     start, stop = box[axis]
+    met = block.met(start, stop)
     found: list[Block] = []
-    for part in block.parts:
-        size = part.shape[axis]
-        first, last = max(start, place), min(stop, place + size)
-        if first < last:
-            inside = (*box[:axis], (first - place, last - place), *box[axis + 1 :])
-            span: list[tuple[int, int]] = [(0, n) for n in value.shape]
-            span[axis] = (first - start, last - start)
-            part = written(make, part, inside, part_of(make, value, tuple(span)))
-        found.append(part)
-        place += size
-    return joined(found, axis)
+    for place in met:
+        part, begin = block.parts[place], block.starts[place]
+        first, last = max(start, begin), min(stop, begin + part.shape[axis])
+        inside = (*box[:axis], (first - begin, last - begin), *box[axis + 1 :])
+        span: list[tuple[int, int]] = [(0, n) for n in value.shape]
+        span[axis] = (first - start, last - start)
+        found.append(written(make, part, inside, part_of(make, value, tuple(span))))
+    new = _flat(found, axis)
+    *starts, _ = accumulate((part.shape[axis] for part in new), initial=block.starts[met.start])
+    # The others stay as they are: a loop that fills a long array must not go over all of it.
+    every = (*block.parts[: met.start], *new, *block.parts[met.stop :])
+    begins = (*block.starts[: met.start], *starts, *block.starts[met.stop :])
+    return every[0] if len(every) == 1 else Block(block.shape, None, axis, every, begins)
 
 
 def with_units(make: Make, block: Block, shape: tuple[int, ...]) -> Block:
@@ -171,7 +189,7 @@ def with_units(make: Make, block: Block, shape: tuple[int, ...]) -> Block:
     for part in block.parts:
         inner = (*shape[:axis], part.shape[block.axis], *shape[axis + 1 :])
         parts.append(with_units(make, part, inner))
-    return Block(shape, None, axis, tuple(parts))
+    return Block(shape, None, axis, tuple(parts), block.starts)
 
 
 def part_of(make: Make, block: Block, box: Box) -> Block:
@@ -180,15 +198,13 @@ def part_of(make: Make, block: Block, box: Box) -> Block:
         return block
     if block.node is not None:
         return leaf(_cut(make, block.node, box))
-    axis, place = block.axis, 0
+    axis = block.axis
     start, stop = box[axis]
     found = []
-    for part in block.parts:
-        size = part.shape[axis]
-        first, last = max(start, place) - place, min(stop, place + size) - place
-        if first < last:
-            found.append(part_of(make, part, (*box[:axis], (first, last), *box[axis + 1 :])))
-        place += size
+    for place in block.met(start, stop):
+        part, begin = block.parts[place], block.starts[place]
+        span = max(start, begin) - begin, min(stop, begin + part.shape[axis]) - begin
+        found.append(part_of(make, part, (*box[:axis], span, *box[axis + 1 :])))
     return joined(found, axis)
 
 

@@ -98,6 +98,18 @@ def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     return evaluate
 
 
+def _position(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims)
+
+
+def _argsort(x: Any, axis: int | None) -> Any:
+    return np.argsort(x, axis=axis, kind="stable")
+
+
+def _argpartition(x: Any, kth: Any, axis: int | None) -> Any:
+    return np.argpartition(x, kth, axis=axis)
+
+
 def _sigmoid(x: NDArray[Any]) -> Any:
     return 1.0 / (1.0 + np.exp(-x))
 
@@ -131,6 +143,10 @@ DIAGONAL = Primitive("diagonal", lambda x, index, offset: np.diagonal(x, offset,
 CONCATENATE = Primitive("concatenate", lambda *parts, axis: np.concatenate(parts, axis=axis))
 WRITE = Primitive("write", _write)
 ACCUMULATE_AT = Primitive("accumulate_at", _accumulate_at)
+ARGMAX = Primitive("argmax", _position(np.argmax), discrete=True)
+ARGMIN = Primitive("argmin", _position(np.argmin), discrete=True)
+ARGSORT = Primitive("argsort", _argsort, discrete=True)
+ARGPARTITION = Primitive("argpartition", _argpartition, discrete=True)
 
 STRUCTURAL = (RESHAPE, TRANSPOSE, BROADCAST, INDEX, DIAGONAL)
 """Primitives that may give a view: which one does is read off NumPy's own result."""

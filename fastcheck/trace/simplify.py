@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from fastcheck.trace import factors
 from fastcheck.trace.assembled import (
     Block,
     box_of,
@@ -33,6 +34,18 @@ from fastcheck.trace.assembled import (
     written,
 )
 from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primitive, SourceLine
+from fastcheck.trace.patterns import (
+    is_one,
+    is_real,
+    keeps_axes,
+    logsumexp_of,
+    only_units,
+    opposite_powers,
+    reduced_shape,
+    take_the_same_away,
+    wide,
+    without_units,
+)
 from fastcheck.trace.primitives import (
     BROADCAST,
     CONCATENATE,
@@ -48,6 +61,7 @@ from fastcheck.trace.primitives import (
     elementwise,
 )
 from fastcheck.trace.rolling import rolled
+from fastcheck.trace.separable import axis_by_axis
 
 ADD, SUBTRACT, DIVIDE = elementwise(np.add), elementwise(np.subtract), elementwise(np.divide)
 EXP, LOG = elementwise(np.exp), elementwise(np.log)
@@ -65,8 +79,9 @@ def simplify(graph: Graph) -> Graph:
 
 def _rewritten(graph: Graph) -> Graph:
     rewriter = _Rewriter()
-    for node in graph:
-        rewriter.take(node)
+    with np.errstate(all="ignore"):
+        for node in graph:
+            rewriter.take(node)
     new = rewriter.new
     guards = [Guard(new[g.node], g.action, g.source) for g in graph.guards]
     output = None if graph.output is None else new[graph.output]
@@ -106,7 +121,7 @@ class _Rewriter:
             self.new[node] = self._add(node.primitive, (), node.params, node.value, node.tensors)
             return
         operands = tuple(self.new[operand] for operand in node.operands)
-        if node.primitive not in (INDEX, WRITE):
+        if self._blocks and node.primitive not in (INDEX, WRITE):
             operands = tuple(map(self._settled, operands))
         rewritten = None if node.constant else self._rewritten(node, operands)
         if rewritten is None or rewritten.shape != node.shape:
@@ -117,8 +132,7 @@ class _Rewriter:
 
     def make(self, primitive: Primitive, *operands: Node, **params: Any) -> Node:
         """Add an operation that the user did not write."""
-        with np.errstate(all="ignore"):
-            value = primitive.evaluate(*[operand.value for operand in operands], **params)
+        value = primitive.evaluate(*[operand.value for operand in operands], **params)
         tensors: frozenset[str] = frozenset().union(*[operand.tensors for operand in operands])
         if not tensors:
             return self._add(CONSTANT, (), {}, value, tensors)
@@ -184,6 +198,8 @@ class _Rewriter:
             return self._add_back(*operands)
         if node.primitive is SUM:
             return self._total(operands[0], node)
+        if node.primitive is CONTRACT:
+            return self._with_factors_after(node, operands)
         if node.primitive in (DIVIDE, RECIPROCAL):
             one = self.constant(1.0) if len(operands) == 1 else operands[0]
             return self._quotient(one, operands[-1])
@@ -227,15 +243,24 @@ class _Rewriter:
         box = box_of(index, x.shape) if x in self._blocks else None
         if box is None:
             settled = self._settled(x)
+            by_axes = axis_by_axis(self.make, settled, index)
+            if by_axes is not None:
+                return self._as(node, by_axes.primitive, *by_axes.operands, **by_axes.params)
             return None if settled is x else self._as(node, INDEX, settled, index=index)
         part = part_of(self.make, self._blocks[x], box)
         return self._of(with_units(self.make, part, node.shape))
 
     def _reshaped(self, x: Node, shape: tuple[int, ...]) -> Node | None:
         """Return an array of parts with axes of size 1 added or dropped."""
-        if x not in self._blocks or _wide(x.shape) != _wide(shape):
+        if x not in self._blocks or wide(x.shape) != wide(shape):
             return None
         return self._of(with_units(self.make, self._blocks[x], shape))
+
+    # -- products ---------------------------------------------------------------------------------
+
+    def _with_factors_after(self, node: Node, operands: tuple[Node, ...]) -> Node | None:
+        found = factors.after(self.make, node, operands)
+        return None if found is None else self._as(node, found.primitive, *found.operands)
 
     # -- sums -------------------------------------------------------------------------------------
 
@@ -250,7 +275,7 @@ class _Rewriter:
         if x.primitive is not MULTIPLY or x.ndim == 0:
             return None
         for c, moving in (x.operands, x.operands[::-1]):
-            if c.constant and c.shape == moving.shape == x.shape and _is_real(c):
+            if c.constant and c.shape == moving.shape == x.shape and is_real(c):
                 labels = tuple(range(x.ndim))
                 return self._as(node, CONTRACT, moving, c, labels=(labels, labels, ()))
         return None
@@ -262,14 +287,14 @@ class _Rewriter:
         if b.primitive is not ADD:
             return None
         for one, power in (b.operands, b.operands[::-1]):
-            if _is_one(one) and power.primitive is EXP:
+            if is_one(one) and power.primitive is EXP:
                 x = power.operands[0]
                 if a is power:
                     return self.make(SIGMOID, x)
-                if _is_one(a):
+                if is_one(a):
                     return self.make(SIGMOID, self._minus(x))
         up, down = b.operands
-        if a.primitive is SUBTRACT and a.operands == b.operands and _opposite_powers(up, down):
+        if a.primitive is SUBTRACT and a.operands == b.operands and opposite_powers(up, down):
             return self.make(TANH, up.operands[0])
         return None
 
@@ -308,7 +333,7 @@ class _Rewriter:
         """Return log Σ exp x; for x = y − c with c the same along the axes, that of y, less c."""
         if x.primitive is SUBTRACT and x.operands[0].shape == x.shape:
             y, c = x.operands
-            shape = _reduced(c.shape, x.ndim, axes, keepdims)
+            shape = reduced_shape(c.shape, x.ndim, axes, keepdims)
             if shape is not None:
                 c = c if c.shape == shape else self.make(RESHAPE, c, shape=shape)
                 return self.make(SUBTRACT, self._logsumexp(y, axes, keepdims), c)
@@ -318,15 +343,15 @@ class _Rewriter:
 
     def _subtract(self, a: Node, b: Node) -> Node | None:
         """Return x − LSE(x) as log-softmax, (x−c) − (y−c) as x − y, 1 − σ(x) as σ(−x)."""
-        if _is_one(a) and b.primitive is SIGMOID:
+        if is_one(a) and b.primitive is SIGMOID:
             return self.make(SIGMOID, self._minus(b.operands[0]))
         b = self._inwards(b)
-        if a.primitive is SUBTRACT and b.primitive is SUBTRACT and _same(a, b):
+        if a.primitive is SUBTRACT and b.primitive is SUBTRACT and take_the_same_away(a, b):
             x, y = a.operands[0], b.operands[0]
             if np.broadcast_shapes(x.shape, y.shape) == np.broadcast_shapes(a.shape, b.shape):
                 return self._subtract(x, y) or self.make(SUBTRACT, x, y)
-        origin, axes = _logsumexp_of(b)
-        if origin is a and _keeps_axes(a.shape, b.shape, axes):
+        origin, axes = logsumexp_of(b)
+        if origin is a and keeps_axes(a.shape, b.shape, axes):
             return self.make(LOG_SOFTMAX, a, axes=axes)
         return None
 
@@ -336,7 +361,7 @@ class _Rewriter:
             if rest.primitive is SUBTRACT:
                 x, taken = rest.operands
                 if (
-                    _origin(taken) is _origin(c)
+                    without_units(taken) is without_units(c)
                     and taken.shape == c.shape
                     and x.shape == rest.shape
                 ):
@@ -349,7 +374,7 @@ class _Rewriter:
 
     def _inwards(self, node: Node) -> Node:
         """Move a reshape that only adds or drops size-1 axes inside a subtraction."""
-        if not _only_units(node) or node.operands[0].primitive is not SUBTRACT:
+        if not only_units(node) or node.operands[0].primitive is not SUBTRACT:
             return node
         inner = self._inwards(node.operands[0])
         if inner.primitive is not SUBTRACT or any(x.shape != inner.shape for x in inner.operands):
@@ -364,6 +389,8 @@ def _key(primitive: Primitive, operands: Any, params: Any, value: Any) -> Any:
         return None
     if primitive is CONSTANT:
         return (primitive, value.dtype, repr(value.item())) if np.ndim(value) == 0 else None
+    if not params:
+        return primitive, operands
     try:
         key = (primitive, operands, tuple((name, _frozen(params[name])) for name in sorted(params)))
         hash(key)
@@ -377,81 +404,3 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, slice):
         return slice, value.start, value.stop, value.step
     return tuple(map(_frozen, value)) if isinstance(value, tuple) else value
-
-
-def _is_real(node: Node) -> bool:
-    """Whether a constant holds finite floats: 0·x is then 0 for every finite x."""
-    return node.value.dtype.kind == "f" and bool(np.all(np.isfinite(node.value)))
-
-
-def _is_one(node: Node) -> bool:
-    return node.constant and bool(np.all(np.asarray(node.value) == 1.0))
-
-
-def _opposite_powers(up: Node, down: Node) -> bool:
-    """Whether the two are eˣ and e⁻ˣ."""
-    if up.primitive is not EXP or down.primitive is not EXP:
-        return False
-    minus = down.operands[0]
-    return minus.primitive is NEGATIVE and minus.operands[0] is up.operands[0]
-
-
-def _reduced(
-    shape: tuple[int, ...], ndim: int, axes: tuple[int, ...], keepdims: bool
-) -> tuple[int, ...] | None:
-    """Return the shape that a reduction over `axes` gives to something the same along them."""
-    full = (1,) * (ndim - len(shape)) + shape
-    if any(full[axis] != 1 for axis in axes):
-        return None
-    return full if keepdims else tuple(n for axis, n in enumerate(full) if axis not in axes)
-
-
-def _only_units(node: Node) -> bool:
-    """Whether a node only adds or drops axes of size 1."""
-    if node.primitive is INDEX:
-        index = node.params["index"]
-        parts = index if isinstance(index, tuple) else (index,)
-        if not all(
-            part is None or part is Ellipsis or part == slice(None) for part in _plain(parts)
-        ):
-            return False
-    elif node.primitive not in (RESHAPE, BROADCAST):
-        return False
-    return _wide(node.operands[0].shape) == _wide(node.shape)
-
-
-def _wide(shape: tuple[int, ...]) -> list[int]:
-    return [n for n in shape if n != 1]
-
-
-def _plain(parts: Any) -> list[Any]:
-    """Index arrays cannot be compared with slices; they are never only units."""
-    return ["array" if isinstance(part, np.ndarray) else part for part in parts]
-
-
-def _origin(node: Node) -> Node:
-    """Return the node before reshapes that only add or drop axes of size 1."""
-    while _only_units(node):
-        node = node.operands[0]
-    return node
-
-
-def _same(a: Node, b: Node) -> bool:
-    """Whether a = x − c and b = y − c take away the same c, lined up alike."""
-    c, other = a.operands[1], b.operands[1]
-    ndim = max(a.ndim, b.ndim)
-    lined_up = [(1,) * (ndim - x.ndim) + x.shape for x in (c, other)]
-    return _origin(c) is _origin(other) and lined_up[0] == lined_up[1]
-
-
-def _logsumexp_of(node: Node) -> tuple[Node | None, tuple[int, ...]]:
-    origin = _origin(node)
-    if origin.primitive is not LOGSUMEXP:
-        return None, ()
-    return origin.operands[0], origin.params["axes"]
-
-
-def _keeps_axes(whole: tuple[int, ...], reduced: tuple[int, ...], axes: tuple[int, ...]) -> bool:
-    """Whether a reduced array lines up with the whole one as keepdims=True would make it."""
-    expected = tuple(1 if axis in axes else n for axis, n in enumerate(whole))
-    return (1,) * (len(whole) - len(reduced)) + reduced == expected

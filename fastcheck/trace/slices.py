@@ -42,15 +42,16 @@ def slice_for(graph: Graph, tensor: str) -> Slice:
                 kept.append(node)
     kept.reverse()
     nodes = tuple(kept)
-    return Slice(tensor, parameter, nodes, guards, graph.output, _last_use(nodes, graph, guards))
+    last_use = last_uses(nodes, graph.output, guards)
+    return Slice(tensor, parameter, nodes, guards, graph.output, last_use)
 
 
-def _last_use(nodes: tuple[Node, ...], graph: Graph, guards: tuple[Guard, ...]) -> dict[Node, int]:
+def last_uses(nodes: tuple[Node, ...], output: Node, guards: tuple[Guard, ...]) -> dict[Node, int]:
+    """Return after which node each result is no longer needed."""
     last: dict[Node, int] = {}
     for place, node in enumerate(nodes):
         last.update(dict.fromkeys(node.operands, place))
     end = len(nodes)
     last.update(dict.fromkeys((guard.node for guard in guards), end))
-    if graph.output is not None:
-        last[graph.output] = end
+    last[output] = end
     return last

@@ -34,12 +34,25 @@ _MOST_FILES = 4096
 def user_line() -> SourceLine:
     """Return the innermost line of code that belongs to neither fastcheck, NumPy nor its kin."""
     frame = sys._getframe(1)
-    while frame is not None:
+    while frame is not None:  # for every operation of a loss, so it had better be quick
         file = frame.f_code.co_filename
-        if _is_the_users(file):
+        is_the_users = _seen.get(file)
+        if is_the_users is None:
+            is_the_users = _remembered(file)
+        if is_the_users:
             return SourceLine(file, frame.f_lineno, frame.f_code.co_name)
         frame = frame.f_back  # type: ignore[assignment]
     return _UNKNOWN
+
+
+_seen: dict[str, bool] = {}
+
+
+def _remembered(file: str) -> bool:
+    if len(_seen) >= _MOST_FILES:
+        _seen.clear()
+    _seen[file] = _is_the_users(file)
+    return _seen[file]
 
 
 def line_of(error: BaseException) -> SourceLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,34 @@ def test_a_gradient_that_stops_at_the_buffer_fails(engine: str) -> None:
     truncated = {"W": X[4].T @ dz, "U": h[4].T @ dz}
     report = fastcheck.check(last_state, PARAMS, truncated, engine=engine)
     assert {t.verdict.name for t in report.tensors.values()} == {"FAIL"}
+
+
+@pytest.mark.parametrize("write", ["one by one", "two by two"])
+def test_filling_a_long_array_takes_no_longer_for_each_element(write) -> None:
+    def operations(length: int) -> int:
+        """Count the calls that simplifying a recurrence over a buffer makes."""
+
+        def recurrence(p: Any) -> Any:
+            h = np.zeros(2 * length + 2)
+            for t in range(length):
+                if write == "one by one":
+                    h[t + 1] = np.tanh(p["w"][0] * h[t])
+                else:
+                    h[2 * t + 2 : 2 * t + 4] = np.tanh(p["w"] * h[2 * t : 2 * t + 2])
+            return np.sum(h**2)
+
+        graph = trace(recurrence, ParamTree.from_user({"w": np.array([0.5])}))
+        counted = 0
+
+        def count(*_: Any) -> None:
+            nonlocal counted
+            counted += 1
+
+        sys.setprofile(count)
+        try:
+            simplify(graph)
+        finally:
+            sys.setprofile(None)
+        return counted
+
+    assert operations(400) < 4.4 * operations(100)

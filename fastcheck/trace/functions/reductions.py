@@ -15,6 +15,10 @@ from fastcheck.trace.functions.common import (
 )
 from fastcheck.trace.graph import Primitive
 from fastcheck.trace.primitives import (
+    ARGMAX,
+    ARGMIN,
+    ARGPARTITION,
+    ARGSORT,
     CUMPROD,
     CUMSUM,
     MAX,
@@ -197,12 +201,6 @@ def _keeping(function: Any) -> Any:
     return lambda x, axis, keepdims: function(x, axis=axis, keepdims=keepdims)
 
 
-_ARGMAX = discrete_function("argmax", _keeping(np.argmax))
-_ARGMIN = discrete_function("argmin", _keeping(np.argmin))
-_ARGSORT = discrete_function("argsort", lambda x, axis: np.argsort(x, axis=axis, kind="stable"))
-_ARGPARTITION = discrete_function(
-    "argpartition", lambda x, kth, axis: np.argpartition(x, kth, axis=axis)
-)
 _ANY = discrete_function("any", _keeping(np.any))
 _ALL = discrete_function("all", _keeping(np.all))
 _COUNT = discrete_function("count_nonzero", _along(np.count_nonzero))
@@ -216,12 +214,12 @@ def cumprod(a: Any, axis: Any = None, dtype: Any = None) -> Any:
 
 @traced(np.argmax)
 def argmax(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
-    return apply(_ARGMAX, a, axis=axis, keepdims=keepdims is True)
+    return apply(ARGMAX, a, axis=axis, keepdims=keepdims is True)
 
 
 @traced(np.argmin)
 def argmin(a: Any, axis: Any = None, *, keepdims: Any = False) -> Any:
-    return apply(_ARGMIN, a, axis=axis, keepdims=keepdims is True)
+    return apply(ARGMIN, a, axis=axis, keepdims=keepdims is True)
 
 
 @traced(np.any)
@@ -241,7 +239,7 @@ def count_nonzero(a: Any, axis: Any = None) -> Any:
 
 @traced(np.argsort)
 def argsort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
-    return apply(_ARGSORT, a, axis=axis)
+    return apply(ARGSORT, a, axis=axis)
 
 
 @traced(np.sort)
@@ -255,7 +253,7 @@ def sort(a: Any, axis: Any = -1, kind: Any = None, order: Any = None) -> Any:
 def argpartition(
     a: Any, kth: Any, axis: Any = -1, kind: str = "introselect", order: Any = None
 ) -> Any:
-    return apply(_ARGPARTITION, a, kth=kth, axis=axis)
+    return apply(ARGPARTITION, a, kth=kth, axis=axis)
 
 
 @traced(np.partition)
