@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -13,6 +14,10 @@ import pytest
 # loses a lot where other processes want the core.
 for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+# A shell's job in the background ignores Ctrl-C, and so would all that it starts: tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Kernels that tests compile are kept in a folder of their own, which goes away with the process.
 _KERNELS = tempfile.TemporaryDirectory(prefix="fastcheck-kernels-")
