@@ -165,7 +165,7 @@ STRANGERS = (
     Stranger("1% noise in all", each(_noisy(0.01))),
     Stranger("noise in one", one(_noisy(0.5))),
     Stranger("a little noise in one", one(_noisy(1e-3))),
-    Stranger("clipped", each(_clipped)),
+    Stranger("clipped", each(_clipped), frozenset({"clipped"})),
     Stranger("wrong exponent", each(lambda g, rng: np.sign(g) * np.abs(g) ** 1.1)),
     Stranger("two digits", each(_digits)),
     Stranger("signs only", each(lambda g, rng: np.sign(g))),
@@ -204,6 +204,7 @@ STRANGERS = (
     Stranger(
         "weights not transposed",
         weights(lambda W, rng: W.T if W.shape[0] == W.shape[1] > 1 else None),
+        frozenset({"weights-not-transposed"}),
     ),
     Stranger("weights after their update", weights(lambda W, rng: W + 0.1 * np.cos(7 * W))),
     Stranger("a part that is detached in part", weights(_half_detached)),

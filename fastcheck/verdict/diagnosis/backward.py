@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,10 +51,29 @@ class NoRuleError(Exception):
     """An operation that no backward rule is known for."""
 
 
+@dataclass(frozen=True, eq=False)
+class Fault:
+    """A mistake at one place: what flows back to `to` is off by `error` of what flows to `at`.
+
+    Attributes
+    ----------
+    at : Node
+    to : Node
+        Computed before `at`.
+    error : callable
+        From the gradient of `at` to what is added to that of `to`.
+    """
+
+    at: Node
+    to: Node
+    error: Callable[[FloatArray], FloatArray]
+
+
 def pull_back(
     nodes: Sequence[Node],
     starts: Mapping[Node, FloatArray],
     towards: frozenset[str] | None = None,
+    faults: Sequence[Fault] = (),
 ) -> dict[Node, FloatArray]:
     """Return the gradients of the nodes that those of `starts` lead to, parameters included.
 
@@ -65,6 +85,8 @@ def pull_back(
         The gradients to begin with.
     towards : set of str, optional
         The tensors whose gradients are wanted; what leads to others only is left out.
+    faults : sequence of Fault
+        Mistakes to make on the way.
 
     Raises
     ------
@@ -72,6 +94,9 @@ def pull_back(
         There is no rule for an operation.
     """
     known: dict[Node, FloatArray] = dict(starts)
+    made: dict[Node, list[Fault]] = {}
+    for fault in faults:
+        made.setdefault(fault.at, []).append(fault)
     with np.errstate(all="ignore"):
         for node in reversed(nodes):
             if node not in known or node.constant or node.primitive is PARAMETER:
@@ -80,6 +105,9 @@ def pull_back(
             for operand, part in zip(node.operands, parts, strict=True):
                 if part is not None:
                     known[operand] = known[operand] + part if operand in known else part
+            for fault in made.get(node, ()):
+                if fault.to in known:
+                    known[fault.to] = known[fault.to] + fault.error(known[node])
     return known
 
 
@@ -126,7 +154,10 @@ def slopes(node: Node) -> list[FloatArray]:
 
 @contextmanager
 def at_corners(share: float) -> Iterator[None]:
-    """Take this slope for ``maximum(0, z)`` at z = 0, where central differences see a half."""
+    """Take this slope for ``maximum(0, z)`` at z = 0, where central differences see a half.
+
+    Of equal elements ``max`` then takes the first, and not a share of each.
+    """
     token = _AT_CORNERS.set(share)
     try:
         yield
@@ -135,13 +166,20 @@ def at_corners(share: float) -> Iterator[None]:
 
 
 def has_corners(nodes: Sequence[Node]) -> bool:
-    """Whether some ``maximum(0, z)`` lies just at its corner."""
-    return any(
+    """Whether some ``maximum(0, z)`` lies just at its corner, or two elements share a maximum."""
+    return any(_is_shared(node) for node in nodes) or any(
         node.primitive in _CORNERED
         and sum(operand.constant for operand in node.operands) == 1
         and bool(np.any(np.equal(*(operand.value for operand in node.operands))))
         for node in nodes
     )
+
+
+def _is_shared(node: Node) -> bool:
+    if node.primitive not in (MAX, MIN) or node.constant:
+        return False
+    best = node.operands[0].value == _spread(node, np.asarray(node.value))
+    return bool(np.any(best.sum(axis=node.params["axes"]) > 1))
 
 
 def is_elementwise(node: Node) -> bool:
@@ -226,7 +264,18 @@ def _sum(node: Node, gradient: FloatArray) -> list[FloatArray | None]:
 def _extreme(node: Node, gradient: FloatArray) -> list[FloatArray | None]:
     (operand,) = node.operands
     best = 1.0 * (operand.value == _spread(node, np.asarray(node.value)))
+    if _AT_CORNERS.get() != _BETWEEN:
+        best = _first(best, node.params["axes"])
     return [_spread(node, gradient) * best / best.sum(axis=node.params["axes"], keepdims=True)]
+
+
+def _first(best: FloatArray, axes: tuple[int, ...]) -> FloatArray:
+    """Return the first of equal extremes, which is argmax's choice."""
+    last = tuple(range(-len(axes), 0))
+    moved = np.moveaxis(best, axes, last)
+    rows = moved.reshape(*moved.shape[: moved.ndim - len(axes)], -1)
+    first = np.cumsum(rows, axis=-1) * rows == 1
+    return np.moveaxis(1.0 * first.reshape(moved.shape), last, axes)
 
 
 def _logsumexp(node: Node, gradient: FloatArray) -> list[FloatArray | None]:

@@ -19,7 +19,7 @@ _DIGITS = 5
 _DESCRIPTIVE = ("one-element", "one-row")
 _OF_FLOW = (
     *("missing-mask", "activation-derivative", "constant-left-out"),
-    *("missing-path", "path-twice"),
+    *("missing-path", "path-twice", "weights-not-transposed"),
 )
 _OF_NOTHING = ("zero", "unused", "perturbation-lost", "aliased-buffer")
 """Causes that zeros show, or arrays equal to the last digit: of all others something is seen."""
@@ -27,6 +27,7 @@ _SAID = {
     **dict.fromkeys(("missing-l2", "missing-l1", "zero"), ("missing-path",)),
     "conjugate": ("sign", "scale"),
     "extra-l2": ("path-twice",),
+    "clipped": ("scale", "missing-mean", "constant-left-out"),
     "sign": ("constant-left-out", "activation-derivative"),
     **dict.fromkeys(("scale", "missing-mean"), ("constant-left-out", "missing-path", "path-twice")),
 }

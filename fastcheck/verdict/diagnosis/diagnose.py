@@ -19,6 +19,7 @@ from fastcheck.verdict.diagnosis.cover import (
     without_disguised,
 )
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts, Tensors, in_report
+from fastcheck.verdict.diagnosis.families.clipped import clipped
 from fastcheck.verdict.diagnosis.families.conjugate import conjugates
 from fastcheck.verdict.diagnosis.families.few import few
 from fastcheck.verdict.diagnosis.families.forward_pass import forward_pass
@@ -27,15 +28,28 @@ from fastcheck.verdict.diagnosis.families.others import other_arrays
 from fastcheck.verdict.diagnosis.families.penalty import penalties
 from fastcheck.verdict.diagnosis.families.samples import samples
 from fastcheck.verdict.diagnosis.families.scale import scales
+from fastcheck.verdict.diagnosis.families.tied import tied
 from fastcheck.verdict.diagnosis.naming import subject_is
 from fastcheck.verdict.diagnosis.parts import take_apart
 from fastcheck.verdict.diagnosis.sentences import doubtful_finding, exact_finding, partly_finding
-from fastcheck.verdict.diagnosis.textbook import said_of, without_guards
+from fastcheck.verdict.diagnosis.textbook import beside_guards, said_of, without_guards
 from fastcheck.verdict.diagnosis.where_sentences import where_finding
 
-_FAMILIES = (scales, conjugates, other_arrays, penalties, layouts, samples, few, forward_pass)
+_FAMILIES = (
+    scales,
+    clipped,
+    tied,
+    conjugates,
+    other_arrays,
+    penalties,
+    layouts,
+    samples,
+    few,
+    forward_pass,
+)
 """Families, from the quick to the costly."""
 
+_GUARD = "epsilon"
 _MOSTLY = 0.1
 _MOST_DESCRIPTIVE = 2
 
@@ -57,7 +71,23 @@ def diagnose(evidence: Evidence) -> Diagnosis | None:
                 again = _diagnosis(held_against)
                 if again is not None and _is_exact(again):
                     return said_of(again, other)
+            return _beside(found, evidence)
         return found
+
+
+def _beside(found: Diagnosis, evidence: Evidence) -> Diagnosis:
+    """Return what is wrong besides a small constant left out, if that is known then."""
+    known = tuple(f for f in found.findings if f.cause == _GUARD and f.certainty == "exact")
+    if not known:
+        return found
+    for other, held_against in beside_guards(evidence):
+        again = _diagnosis(held_against)
+        if again is not None and _is_exact(again):
+            rest = said_of(again, other).findings
+            named = {name for finding in (*known, *rest) for name in finding.tensors}
+            if named >= set(in_report(evidence.failing)):
+                return Diagnosis((*known, *rest))
+    return found
 
 
 def _is_exact(diagnosis: Diagnosis) -> bool:

@@ -15,6 +15,7 @@ from fastcheck.verdict.tolerances import Tolerance
 
 _SAMPLED = 512
 _LEEWAY = 2.0
+_ROUNDED = 1e-6
 
 Places = IndexArray | slice
 """Positions among the checked elements of a tensor: some of them, or ``slice(None)`` for all."""
@@ -215,7 +216,7 @@ class Evidence:
         """Whether there are, or may be, two samples: then a factor 2 may be their number."""
         if self.batch_size is not None:
             return self.batch_size == 2
-        return 2 in self.data_lengths
+        return 2 in self.data_lengths - self.parameter_lengths
 
     @cached_property
     def data_lengths(self) -> frozenset[int]:
@@ -224,3 +225,50 @@ class Evidence:
             return frozenset()
         constants = [node for node in self.graph if node.constant]
         return frozenset(n for node in constants for n in node.shape if n > 1)
+
+    @cached_property
+    def parameter_lengths(self) -> frozenset[int]:
+        """Lengths of the axes of the parameters: where they meet the data, these are features."""
+        return frozenset(length for facts in self.tensors for length in facts.axis_lengths)
+
+    def averages(self, count: int) -> bool:
+        """Whether the traced loss divides by this number, as a mean over so many does.
+
+        Where that is the length of an axis of the data, there may be a factor of 2 beside it, or
+        another length: 1/(2M), 1/(M·K).
+        """
+        if any(abs(divisor / count - 1) <= _ROUNDED for divisor in self._divisors):
+            return True
+        lengths = self.data_lengths
+        wholes = {k * other for other in {1, *lengths} for k in (1, 2)}
+        return count in lengths and any(
+            abs(divisor / (count * whole) - 1) <= _ROUNDED
+            for divisor in self._divisors
+            if round(divisor) not in lengths  # that is a mean over that length
+            for whole in wholes
+        )
+
+    def counts_samples(self, count: int) -> bool:
+        """Whether the trace shows an axis of this length that is hardly one of features."""
+        return count in self.data_lengths - self.parameter_lengths or self.averages(count)
+
+    def may_count(self, count: int) -> bool:
+        """Whether a number may be that of the samples, or of what else is averaged over."""
+        if self.graph is None:
+            return self.batch_size in (None, count)
+        return count == self.batch_size or self.counts_samples(count)
+
+    @cached_property
+    def _divisors(self) -> frozenset[float]:
+        """The numbers that something is divided by, or multiplied by one over them."""
+        found = set()
+        for node in self.graph or ():
+            if node.primitive.name not in ("multiply", "divide") or node.constant:
+                continue
+            for operand in node.operands:
+                values = np.asarray(operand.value)
+                if operand.constant and values.size and np.all(values == values.flat[0]):
+                    value = abs(float(values.flat[0]))
+                    if value > 0:
+                        found.add(max(value, 1 / value))
+        return frozenset(found)

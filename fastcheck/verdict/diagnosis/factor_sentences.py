@@ -49,11 +49,11 @@ def factor_explanation(group: Group, factor: Factor, evidence: Evidence, biases:
         return f"{_two(label, everywhere, evidence)}{_two_samples(label, biases, evidence)}"
     if label in ("-2", "-1/2"):
         return f"The sign is wrong, and {_lower(_two(label[1:], False, evidence))}"
-    if factor.count and (label.lstrip("-") not in ("N", "1/N") or may_count(factor, evidence)):
+    if factor.count and (label.lstrip("-") not in ("N", "1/N") or evidence.may_count(factor.count)):
         return _samples(factor, biases, evidence)
     return (
-        f"A constant factor of {factor.value:.6g} is too much: look for a learning rate, the "
-        "1/keep of dropout, or a weight of the loss."
+        f"A constant factor of {factor.value:.6g} does not belong there: look for a learning "
+        "rate, the 1/keep of dropout, or a weight of the loss."
     )
 
 
@@ -146,10 +146,10 @@ def _samples(factor: Factor, biases: bool, evidence: Evidence) -> str:
 def _unnamed(count: int, label: str, biases: bool, evidence: Evidence) -> str:
     known = count in evidence.data_lengths
     if label == "N":
-        if known:
+        if evidence.averages(count):
             return (
-                f"he data have an axis of length {count}: the sum over it stands where the loss "
-                f"takes the mean; divide by {count}.{_FACTOR.format(count)}"
+                f"he loss divides by {count}, as the mean over so many does: the sum stands where "
+                f"it takes the mean; divide by {count}.{_FACTOR.format(count)}"
             )
         return (
             f"his would be a mean over {count} samples taken as a sum, if there are as many; else "
@@ -167,13 +167,7 @@ def _lower(text: str) -> str:
 
 def means_samples(group: Group, factor: Factor, evidence: Evidence) -> bool:
     """Whether a division of the biases alone may be a mean over the samples."""
-    return only_biases(group, evidence) and may_count(factor, evidence)
-
-
-def may_count(factor: Factor, evidence: Evidence) -> bool:
-    """Whether an integer may be the number of samples, or of what else is summed over."""
-    known = evidence.batch_size is not None
-    return not known or factor.count in {evidence.batch_size, *evidence.data_lengths}
+    return only_biases(group, evidence) and evidence.may_count(factor.count)
 
 
 def only_biases(group: Group, evidence: Evidence) -> bool:

@@ -38,6 +38,14 @@ def axis_word(shape: tuple[int, ...], axis: int) -> str:
     return f"slice along axis {axis}"
 
 
+def axis_words(shape: tuple[int, ...], axes: Sequence[int]) -> str:
+    """Return what all the slices along some axes are called: ``rows and columns``."""
+    if len(shape) > 2 and sum(length > 1 for length in shape) > 1:
+        of_axes = listed([str(axis) for axis in axes])
+        return f"slices along ax{'e' if len(axes) > 1 else 'i'}s {of_axes}"
+    return listed([f"{axis_word(shape, axis)}s" for axis in axes])
+
+
 def subject(names: Sequence[str]) -> str:
     """Return `gradient_of` as a sentence begins."""
     text = gradient_of(names)

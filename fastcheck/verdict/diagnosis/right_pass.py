@@ -6,7 +6,7 @@ there becomes on its way to the parameters. That is added to the numerical gradi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.trace.graph import Graph, Node
-from fastcheck.verdict.diagnosis.backward import pull_back
+from fastcheck.verdict.diagnosis.backward import Fault, pull_back
 from fastcheck.verdict.diagnosis.evidence import ALL, Evidence, Places, TensorFacts
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, Predict, fit
 
@@ -132,13 +132,84 @@ class RightPass:
         if not np.any(error) or not np.all(np.isfinite(error)):
             return
         key = (cause, node.index, *sorted((k, str(v)) for k, v in figures.items()))
+
+        def changes(towards: frozenset[str]) -> dict[str, FloatArray]:
+            return self.changes(node, error, towards)
+
+        self._add_fitting(found, changes, node.tensors, (cause, key, complexity), figures)
+
+    def add_with_faults(
+        self,
+        found: Found,
+        faults: Sequence[Fault],
+        cause: str,
+        complexity: float,
+        figures: dict[str, Any],
+    ) -> None:
+        """Add the hypotheses that all these mistakes were made at once, if they all fit."""
+        places = sorted((fault.at.index, fault.to.index) for fault in faults)
+        key = (cause, *places, *sorted((k, str(v)) for k, v in figures.items()))
+
+        def changes(towards: frozenset[str]) -> dict[str, FloatArray]:
+            return self.changes_with(faults, towards)
+
+        reached = frozenset().union(*(fault.to.tensors for fault in faults))
+        if self.names <= reached:
+            self._add_fitting(found, changes, reached, (cause, key, complexity), figures)
+
+    def add_totals(
+        self,
+        found: Found,
+        totals: dict[str, FloatArray],
+        cause: str,
+        complexity: float,
+        figures: dict[str, Any],
+    ) -> None:
+        """Add the hypotheses that the gradients are these in place of the right ones."""
+        key = (cause, *sorted((k, str(v)) for k, v in figures.items()))
+        changes = {
+            facts.name: (
+                totals[facts.name] - self.gradients[self.graph.parameters[facts.name]]
+            ).reshape(-1)[facts.indices]
+            for facts in self.evidence.tensors
+            if facts.name in totals
+        }
+        if self.names <= changes.keys():
+            reached = frozenset(changes)
+            self._add_fitting(found, lambda _: changes, reached, (cause, key, complexity), figures)
+
+    def changes_with(
+        self, faults: Sequence[Fault], towards: frozenset[str]
+    ) -> dict[str, FloatArray]:
+        """Return by how much mistakes made at once change the gradients of the tensors."""
+        assert self.graph.output is not None
+        start = {self.graph.output: self.gradients[self.graph.output]}
+        moved = pull_back(self.graph.nodes, start, towards, faults)
+        found = {}
+        for facts in self.evidence.tensors:
+            node = self.graph.parameters[facts.name]
+            if facts.name in towards and node in moved:
+                change = (moved[node] - self.gradients[node]).reshape(-1)[facts.indices]
+                found[facts.name] = np.asarray(change)
+        return found
+
+    def _add_fitting(
+        self,
+        found: Found,
+        changes_of: Callable[[frozenset[str]], dict[str, FloatArray]],
+        reached_names: frozenset[str],
+        made_of: tuple[str, tuple[Any, ...], float],
+        figures: dict[str, Any],
+    ) -> None:
+        """Add hypotheses if these changes explain all that is unexplained and spare the rest."""
+        cause, key, complexity = made_of
         made = []
-        right = self.right & node.tensors
+        right = self.right & reached_names
         reached = [f for f in self.evidence.tensors if f.name in self.names | right]
         # The smallest one is quick to see, and rules most out.
         smallest, *others = sorted(reached, key=lambda f: len(f.indices))
         for tensors in ([smallest], others):
-            changes = self.changes(node, error, frozenset(f.name for f in tensors))
+            changes = changes_of(frozenset(f.name for f in tensors))
             for facts in tensors:
                 if facts.name in right:
                     if facts.name in changes and not _is_nothing(facts, changes[facts.name]):

@@ -77,7 +77,7 @@ def _cause(group: Group, evidence: Evidence) -> str:
     if group.cause == "scale" and isinstance(factor, Factor) and factor.label in ("1/M", "1/N"):
         return "missing-bias-sum" if means_samples(group, factor, evidence) else "scale"
     if group.cause == "missing-mean" and isinstance(factor, Factor) and factor.label == "N":
-        return "missing-mean" if factor.count in evidence.data_lengths else "scale"
+        return "missing-mean" if evidence.averages(factor.count) else "scale"
     return group.cause
 
 
@@ -90,6 +90,7 @@ _WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
     "scale": amounts.scale,
     "sign": amounts.scale,
     "missing-mean": amounts.scale,
+    "clipped": amounts.clipped,
     "conjugate": conventions.conjugate,
     "zero": amounts.zero,
     "unused": amounts.unused,
@@ -98,6 +99,7 @@ _WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
     "transpose": whereabouts.transpose,
     **dict.fromkeys(("permuted", "permuted-rows", "permuted-columns"), whereabouts.permuted),
     **dict.fromkeys(("swapped", "aliased-buffer", "other-tensor"), whereabouts.of_another),
+    "tied-weights": whereabouts.tied,
     "parameters": whereabouts.parameters,
     "stale": whereabouts.stale,
     "accumulated": whereabouts.accumulated,
@@ -113,6 +115,7 @@ _WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
     "epsilon": passes.epsilon,
     "missing-path": passes.path,
     "path-twice": passes.path,
+    "weights-not-transposed": passes.not_transposed,
     "wrong-input": passes.input_of,
     "overwritten-buffer": passes.input_of,
 }

@@ -138,7 +138,8 @@ def own_penalties(evidence: Evidence, tensors: Tensors) -> dict[str, FloatArray]
     """Return what penalties on tensors add to their gradients; nothing where there is no trace.
 
     That is all that flows back to a tensor other than through the operations that take it together
-    with something else. Tensors that are cut or turned first are left out.
+    with something else, also where it is cut or turned before. Tensors without any such operation
+    are left out.
     """
     if evidence.graph is None or not tensors:
         return {}
@@ -147,15 +148,28 @@ def own_penalties(evidence: Evidence, tensors: Tensors) -> dict[str, FloatArray]
     with suppress(Exception):  # a trace may hold anything
         for facts in tensors:
             node = evidence.graph.parameters[facts.name]
-            users = [(u, i) for u in evidence.graph for i, x in enumerate(u.operands) if x is node]
-            alone = [use for use in users if not (_is_layer(*use) or use[0].primitive in _SHAPING)]
-            if len(alone) == len(users) or any(user.primitive in _SHAPING for user, _ in users):
-                continue
-            alone = [use for use in alone if use[0] in passed.gradients]
-            parts = [operand_gradients(u, passed.gradients[u])[place] for u, place in alone]
-            total = sum((part for part in parts if part is not None), np.zeros(node.shape))
-            found[facts.name] = np.asarray(total).reshape(-1)[facts.indices]
+            added, layers = _added_alone(passed, node)
+            if layers:
+                found[facts.name] = added.reshape(-1)[facts.indices]
     return found
+
+
+def _added_alone(passed: RightPass, node: Node) -> tuple[FloatArray, int]:
+    """Return what flows back through no layer, and how many layers there are."""
+    total, layers = np.zeros(node.shape), 0
+    for user, place in passed.users.get(node, []):
+        if user.primitive in _SHAPING:
+            inner, more = _added_alone(passed, user)
+            layers += more
+            part = operand_gradients(user, inner)[place] if np.any(inner) else None
+        elif _is_layer(user, place):
+            layers += 1
+            continue
+        else:
+            part = operand_gradients(user, passed.gradients[user])[place]
+        if part is not None:
+            total = total + part
+    return total, layers
 
 
 def _is_layer(user: Node, place: int) -> bool:

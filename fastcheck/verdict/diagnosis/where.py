@@ -27,6 +27,8 @@ class Place:
         Wrong ones behind it.
     operations : tuple of Node
         What lies between its result and the next layer, or the loss.
+    next_to_loss : bool
+        Whether no other layer lies between it and the loss, right or wrong.
     """
 
     first: tuple[TensorFacts, ...]
@@ -34,6 +36,7 @@ class Place:
     nearer: tuple[TensorFacts, ...]
     behind: tuple[TensorFacts, ...]
     operations: tuple[Node, ...]
+    next_to_loss: bool
 
 
 def place_of(evidence: Evidence, wrong: tuple[TensorFacts, ...]) -> Place:
@@ -46,6 +49,7 @@ def place_of(evidence: Evidence, wrong: tuple[TensorFacts, ...]) -> Place:
         nearer=tuple(facts for facts in evidence.right if facts.depth < depth),
         behind=tuple(facts for facts in wrong if facts.depth > depth),
         operations=_after(evidence, first, depth),
+        next_to_loss=all(facts.depth >= depth for facts in evidence.tensors),
     )
 
 

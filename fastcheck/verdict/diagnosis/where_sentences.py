@@ -34,18 +34,23 @@ def _advice(found: Place, evidence: Evidence) -> list[str]:
     elif found.beside and all(f.is_bias for f in found.first):
         said = [
             f"What flows back to this layer is right, for {listed([f.name for f in found.beside])} "
-            "is: look at the sum over the samples."
+            f"is: look at {_of_vectors(found)}."
         ]
-    elif found.nearer:
-        named = _derivatives(found) or "the derivative of the activation"
+    elif found.nearer or not found.next_to_loss:
+        named = _derivatives(found) or "what flows back from there, and the sums and products"
         said = [f"Look between this layer and the next: {named}."]
     else:
         named = _derivatives(found) or "the derivative of the loss"
-        said = [f"It is the layer next to the loss: look at {named}."]
+        # What no product divides from it may be nearer to the loss all the same.
+        said = [
+            f"Look at {named}."
+            if found.beside
+            else f"It is the layer next to the loss: look at {named}."
+        ]
     if still := [f.name for f in found.first if f.sizes[1] == 0]:
         said.append(
             f"The loss does not change with {listed(still)} here, so nothing should flow back: "
-            "through dead units, say, or a mask of zeros."
+            "through dead units, say, a mask of zeros, or a mean that is subtracted."
         )
     if found.behind:
         said.append(f"{listed([f.name for f in found.behind])} behind it may follow from that.")
@@ -54,6 +59,13 @@ def _advice(found: Place, evidence: Evidence) -> list[str]:
     if not evidence.certain_depths and (found.nearer or found.behind):
         said.append("(The order of the layers is that of `params`, as the loss was not traced.)")
     return said
+
+
+def _of_vectors(found: Place) -> str:
+    """A vector may be a bias, or weights of one unit where all others of the layer are biases."""
+    if all(facts.is_bias for facts in found.beside):
+        return "how it is formed from that: the layer's input, the sum over the samples"
+    return "the sum over the samples"
 
 
 def _derivatives(found: Place) -> str:

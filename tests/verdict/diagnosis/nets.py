@@ -423,13 +423,6 @@ STRANGE: dict[str, Callable[[Net], Arrays | None]] = {
         n, _hidden(n), lambda z, a: np.sqrt(np.abs(ACTIVATIONS[n.activation][1](z)) + 0.3)
     ),
     "two samples dropped": lambda n: n.backward(n.params, dZ=_two_samples),
-    "W for its transpose": lambda n: (
-        n.backward(
-            n.params, back=lambda i, p: p[f"W{i}"] if n.sizes[i] == n.sizes[i - 1] else p[f"W{i}"].T
-        )
-        if any(n.sizes[i] == n.sizes[i - 1] for i in range(2, n.last + 1))
-        else None
-    ),
     "weights after the update": lambda n: n.backward(
         n.params, back=lambda i, p: (p[f"W{i}"] - 0.3 * n.grads[f"W{i}"]).T
     ),

@@ -28,11 +28,11 @@ def activations(passed: RightPass, found: Found) -> None:
     for start in sorted(starts, key=passed.order)[:_MOST_NODES]:
         for made in functions_of(passed.graph.nodes, start)[:_MOST_FUNCTIONS]:
             flow = passed.gradients.get(made.result)
-            if flow is None or _is_shut(made):
+            if flow is None or is_shut(made):
                 continue
-            for wrong, text in _wrong_slopes(made):
+            for wrong, text in wrong_slopes(made):
                 figures = {"operation": made.name, "source": str(made.source), "taken": text}
-                cause = _cause(made, text)
+                cause = cause_of(made, text)
                 slope = float(made.slope.flat[0])
                 passed.add_changed(
                     found,
@@ -44,7 +44,8 @@ def activations(passed: RightPass, found: Found) -> None:
                 )
 
 
-def _cause(made: Function, taken: str) -> str:
+def cause_of(made: Function, taken: str) -> str:
+    """Return what it is called that this derivative is missing, or that another one is taken."""
     if taken:
         return "activation-derivative"
     slope = made.slope
@@ -55,7 +56,7 @@ def _cause(made: Function, taken: str) -> str:
     return "missing-mask" if is_mask else "activation-derivative"
 
 
-def _is_shut(made: Function) -> bool:
+def is_shut(made: Function) -> bool:
     """Whether data that are zero throughout let nothing through.
 
     ``(1 - Y) * log(1 - A)`` where every label is 1: to leave the zeros out is to add a term, which
@@ -72,7 +73,7 @@ def _has_array(made: Function) -> bool:
     return any(operand.constant and operand.ndim > 0 for operand in operands)
 
 
-def _wrong_slopes(made: Function) -> Iterator[tuple[FloatArray, str]]:
+def wrong_slopes(made: Function) -> Iterator[tuple[FloatArray, str]]:
     """Yield what people write for a derivative, and how; nothing at all comes first."""
     x, y, slope = made.start.value, made.result.value, made.slope
     tried = [slope]

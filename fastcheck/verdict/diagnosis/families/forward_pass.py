@@ -1,4 +1,4 @@
-"""Mistakes in one place of a backward pass, found by making them in one that is right."""
+"""Mistakes in a backward pass, found by making them in one that is right."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastcheck.verdict.diagnosis.backward import at_corners, has_corners
 from fastcheck.verdict.diagnosis.evidence import Evidence, Tensors
 from fastcheck.verdict.diagnosis.families.activations import activations, paths
 from fastcheck.verdict.diagnosis.families.batch import of_samples
+from fastcheck.verdict.diagnosis.families.everywhere import everywhere
 from fastcheck.verdict.diagnosis.families.guards import guards
 from fastcheck.verdict.diagnosis.families.inputs import inputs
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass, are_trusted
@@ -32,7 +33,7 @@ def forward_pass(evidence: Evidence, unexplained: Tensors) -> Found:
         # A trace may hold anything; what is known without it must not be lost for it.
         return found
     for share, passed in zip(sides, passes, strict=True):
-        for family in (activations, paths, inputs, of_samples, guards):
+        for family in (activations, paths, inputs, of_samples, guards, everywhere):
             with at_corners(share), suppress(Exception):  # nor what another family finds
                 family(passed, found)
     return found

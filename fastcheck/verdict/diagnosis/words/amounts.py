@@ -60,6 +60,26 @@ def lost(group: Group, evidence: Evidence) -> Words:
     )
 
 
+def clipped(group: Group, evidence: Evidence) -> Words:
+    """Say to what the gradient was clipped."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    limit = figures["limit"] * evidence.unit
+    if figures["by"] == "norm":
+        return (
+            f"{subject_is(names)} {figures['times']:#.4g} × the numerical one in every element, "
+            f"and the norm of all together is {limit:.6g}.",
+            f"They were clipped to a norm of {limit:.6g}. That belongs to the update: check the "
+            "gradient before it is clipped.",
+        )
+    at_limit = sum(hypothesis.figures["at_limit"] for _, hypothesis in group.members)
+    many = f"{at_limit} elements lie" if at_limit > 1 else "one element lies"
+    return (
+        f"{subject_is(names)} the numerical one clipped to ±{limit:.6g}: {many} at the limit, and "
+        "all others are right.",
+        "Clipping belongs to the update: check the gradient before np.clip.",
+    )
+
+
 def penalty(group: Group, evidence: Evidence) -> Words:
     """Say what of a penalty is missing or too much."""
     names = [facts.name for facts in group.facts]
@@ -74,7 +94,7 @@ def penalty(group: Group, evidence: Evidence) -> Words:
     else:
         why = f"The derivative of an {kind} penalty is counted twice, or the loss has no such term"
     if factor.value != 1:
-        why = f"{why}; and a constant factor of {factor.value:.6g} is too much"
+        why = f"{why}; and a constant factor of {factor.value:.6g} does not belong there"
     return seen, f"{why}: look for λ·{names[0]} in both passes."
 
 

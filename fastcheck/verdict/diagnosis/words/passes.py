@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastcheck.verdict.diagnosis.cover import Group
 from fastcheck.verdict.diagnosis.evidence import Evidence
 from fastcheck.verdict.diagnosis.naming import Words, listed, subject_is
@@ -10,7 +12,9 @@ from fastcheck.verdict.diagnosis.naming import Words, listed, subject_is
 def derivative(group: Group, evidence: Evidence) -> Words:
     """Say which derivative is missing or wrong."""
     names, figures = [facts.name for facts in group.facts], group.first.figures
-    where = f"`{figures['operation']}` ({figures['source']}) behind {listed(figures['after'])}"
+    where = _place(figures)
+    if "places" not in figures:
+        where = f"{where} behind {listed(figures['after'])}"
     if figures["taken"]:
         return (
             f"{subject_is(names)} what a backward pass gives that takes "
@@ -31,7 +35,22 @@ def derivative(group: Group, evidence: Evidence) -> Words:
 def path(group: Group, evidence: Evidence) -> Words:
     """Say which way to the loss is left out."""
     names, figures = [facts.name for facts in group.facts], group.first.figures
-    where = f"`{figures['operation']}` ({figures['source']})"
+    where = _place(figures)
+    if figures["what"] == "constant":
+        return (
+            f"{subject_is(names)} what a backward pass gives that takes all that is formed over "
+            f"an axis for a constant (a mean and a variance, say), in {where}.",
+            "Statistics of the batch or the layer depend on what they are formed of: the ways "
+            "through each of them are to be added.",
+        )
+    if figures["what"] == "truncated":
+        count = figures["steps"]
+        return (
+            f"{subject_is(names)} what a backward pass gives that carries what flows back through "
+            f"{where} on for {count} step{'s' if count > 1 else ''} only.",
+            "Backpropagation through time is truncated there: the gradient of the loss goes back "
+            "through all steps.",
+        )
     how = (
         "without the path through"
         if figures["what"] == "missing"
@@ -42,6 +61,24 @@ def path(group: Group, evidence: Evidence) -> Words:
         "The gradients of all ways to the loss are added up, each once: look for a term left out, "
         "a loop that ends early, or an array taken for a constant.",
     )
+
+
+def not_transposed(group: Group, evidence: Evidence) -> Words:
+    """Say which weights carry back what flows as they carry it forth."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    return (
+        f"{subject_is(names)} what a backward pass gives that multiplies by the weights of "
+        f"{_place(figures)}, as they are and not transposed.",
+        "What flows back through a product with W is multiplied by Wᵀ: a square W has the same "
+        "shape both ways.",
+    )
+
+
+def _place(figures: dict[str, Any]) -> str:
+    """Return the operation and its line, and how many of them there are."""
+    where = f"`{figures['operation']}` ({figures['source']})"
+    many = figures.get("places", 1)
+    return f"{where}, at each of {many} places" if many > 1 else where
 
 
 def input_of(group: Group, evidence: Evidence) -> Words:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastcheck.verdict.diagnosis.cover import Group
 from fastcheck.verdict.diagnosis.evidence import Evidence
 from fastcheck.verdict.diagnosis.families.layout import describe_order
-from fastcheck.verdict.diagnosis.naming import Words, axis_word, subject, subject_is
+from fastcheck.verdict.diagnosis.naming import Words, axis_words, listed, subject, subject_is
 
 _LEAST_PLAIN = 0.01
 
@@ -31,11 +31,10 @@ def permuted(group: Group, evidence: Evidence) -> Words:
     names = [facts.name for facts in group.facts]
     facts, figures = group.facts[0], group.first.figures
     if "axes" in figures:
-        axes = " and ".join(f"{axis_word(facts.shape, axis)}s" for axis in figures["axes"])
-        what = f"its {axes} in reverse order"
+        what = f"its {axis_words(facts.shape, figures['axes'])} in reverse order"
     else:
-        line = axis_word(facts.shape, figures["axis"])
-        what = f"its {line}s in another order: {describe_order(figures['order'])}"
+        lines = axis_words(facts.shape, [figures["axis"]])
+        what = f"its {lines} in another order: {describe_order(figures['order'])}"
     return (
         f"{subject_is(names)} the numerical one with {what}{_times(group)}.",
         "The values are right and stand in the wrong places: look at how it is indexed, rolled, "
@@ -62,6 +61,17 @@ def of_another(group: Group, evidence: Evidence) -> Words:
     return (
         f"The gradient of {name} is the numerical gradient of {other}.",
         "The wrong array is returned under its name.",
+    )
+
+
+def tied(group: Group, evidence: Evidence) -> Words:
+    """Say that two tensors are one, and their gradients two parts of one."""
+    names = [facts.name for facts in group.facts]
+    return (
+        f"The gradients of {listed(names)} are two parts of one: these tensors hold the same "
+        "values, and the sum of both gradients is the numerical one.",
+        "Weights that are tied are one tensor, whose gradient is the sum over all its uses: list "
+        "them once, with that sum.",
     )
 
 
@@ -119,6 +129,14 @@ def sample(group: Group, evidence: Evidence) -> Words:
 def one_sample(group: Group, evidence: Evidence) -> Words:
     """Say which sample stands for all."""
     names, figures = [facts.name for facts in group.facts], group.first.figures
+    count = figures["of"]
+    if evidence.samples is None and not evidence.may_count(count):
+        return (
+            f"{subject_is(names)} what place {figures['sample']} of {count} alone along an axis "
+            "adds to the numerical one.",
+            "A sum is missing: what is broadcast over an axis in the forward pass has a gradient "
+            "that is summed over it.",
+        )
     return (
         f"{subject_is(names)} that of sample {figures['sample']} alone, of {figures['of']}.",
         "The sum over the samples is missing: np.sum over the axis of the batch.",
