@@ -26,7 +26,7 @@ from benchmarks.machine import describe, environment
 from benchmarks.monitored import catches, first_source, memory, overhead, repeated
 from benchmarks.options import positive
 from benchmarks.tables import factor, seconds, spread, table
-from benchmarks.timing import Timing, ratio
+from benchmarks.timing import Ratio, Timing, ratio
 from benchmarks.trusted.counts import Rate
 from fastcheck.devices.cpu import usable_cores
 from fastcheck.errors import FastcheckError
@@ -69,7 +69,7 @@ def run(arguments: Namespace) -> dict[str, Rows]:
     machine = environment()
     print(describe(machine))
     quick = arguments.quick
-    steps, repeats = (300, 1) if quick else (2000, 9)
+    steps, repeats = (300, 1) if quick else (2000, 41)
     repeats = arguments.repeats or repeats
     seeds = arguments.seeds or (2 if quick else 100)
     starts = arguments.starts or (1 if quick else 10)
@@ -112,6 +112,10 @@ def _workers(processes: int) -> Iterator[Any]:
         yield pool.map
 
 
+def _more(ratio: Ratio) -> str:
+    return f"{ratio.median - 1:.2%} ({ratio.low - 1:.2%} – {ratio.high - 1:.2%})"
+
+
 def _overhead(found: overhead.Overhead) -> dict[str, Rows]:
     print(f"\n784-10-10, {found.iterations:,} steps in turns; every=100\n")
     more = vars(found.whole)
@@ -120,9 +124,10 @@ def _overhead(found: overhead.Overhead) -> dict[str, Rows]:
     gaps = [after.step - before.step for before, after in pairwise(found.budgeted)]
     share = found.budgeted[-1].share if found.budgeted else 0.0
     print(
-        f"\nWith the budget it takes {factor(more)} times as long; {len(found.budgeted)} checks in "
-        f"the first of these trainings, {share:.2%} of its time by the monitor's own count; steps "
-        f"between two checks: {', '.join(map(str, gaps)) or '–'}"
+        f"\nWith the budget it takes {_more(found.whole)} more time (a training without, against "
+        f"itself: {_more(found.noise)}); {len(found.budgeted)} checks in the first of these "
+        f"trainings, {share:.2%} of its time by the monitor's own count; steps between two "
+        f"checks: {', '.join(map(str, gaps)) or '–'}"
     )
     print("\nA check of each mode, in trainings of their own\n")
     modes = found.modes()
@@ -141,6 +146,7 @@ def _overhead(found: overhead.Overhead) -> dict[str, Rows]:
     print(table(headers, cells))
     whole = {
         "ratio": more,
+        "noise": vars(found.noise),
         "checks": len(found.budgeted),
         "share": share,
         "gaps": gaps,

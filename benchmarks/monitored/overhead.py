@@ -13,7 +13,8 @@ from fastcheck import Monitor, Record
 from fastcheck.problems import training
 
 BUDGET = 0.01
-ALONE, BUDGETED = "no monitor", f"budget={BUDGET}"
+ALONE, AGAIN, BUDGETED = "no monitor", "no monitor, again", f"budget={BUDGET}"
+_RUNS_A_MODE = 3
 MODES = ("full", "sample", "directions")
 
 
@@ -60,9 +61,11 @@ class Overhead:
     Attributes
     ----------
     timings
-        Of the training alone, and with the budget.
+        Of the training alone, alone once more, and with the budget.
     whole
-        How many times as long the latter takes, round by round.
+        How many times as long the latter takes as the training alone, round by round.
+    noise
+        The same of the second training alone: what the machine makes of no difference.
     budgeted
         The records of one training with the budget.
     by_mode
@@ -73,6 +76,7 @@ class Overhead:
 
     timings: tuple[Timing, ...]
     whole: Ratio
+    noise: Ratio
     budgeted: list[Record]
     by_mode: dict[str, list[Record]]
     iterations: int
@@ -105,15 +109,21 @@ def measure(iterations: int, repeats: int, every: int = 100) -> Overhead:
     """Train in turns alone and with the budget; then with each mode, for what a check takes."""
     contenders = [
         Watched(ALONE, None, iterations),
+        Watched(AGAIN, None, iterations),
         Watched(BUDGETED, {"budget": BUDGET, "every": every}, iterations),
     ]
-    alone, budgeted = interleave(contenders, repeats)
+    alone, again, budgeted = interleave(contenders, repeats)
     by_mode = {}
     for mode in MODES:
         one = Watched(mode, {"mode": mode, "every": every}, iterations)
-        by_mode[mode] = [r for _ in range(max(repeats // 3, 1)) for r in _records(one)]
+        by_mode[mode] = [r for _ in range(min(repeats, _RUNS_A_MODE)) for r in _records(one)]
     return Overhead(
-        (alone, budgeted), ratio(budgeted, alone), budgeted.outcome, by_mode, iterations
+        (alone, again, budgeted),
+        ratio(budgeted, alone),
+        ratio(again, alone),
+        budgeted.outcome,
+        by_mode,
+        iterations,
     )
 
 

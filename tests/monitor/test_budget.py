@@ -132,7 +132,7 @@ def test_the_share_is_kept(clock, share):
     monitor = watched(clock, every=10, budget=share)
     train(clock, monitor, 3000)
     assert monitor.history
-    assert monitor._budget.spent <= 1.02 * share * 3000 * STEP
+    assert monitor._budget.spent <= 0.8 * share * 3000 * STEP
     assert all(one.share <= 1.5 * share for one in monitor.history)
 
 
@@ -170,12 +170,13 @@ def test_no_check_comes_before_it_is_due(clock):
 
 
 def test_a_check_that_was_put_off_is_caught_up_with(clock):
-    monitor = watched(clock, a_pass=1.5 * STEP, every=100, budget=0.01)
-    train(clock, monitor, 4000)
+    monitor = watched(clock, a_pass=1.4 * STEP, every=100, budget=0.01)
+    train(clock, monitor, 5000)
     steps = [one.step for one in monitor.history]
     gaps = [after - before for before, after in pairwise(steps)]
     assert len(gaps) >= 5
-    assert max(gaps) < 480  # 4.5 steps a check are affordable after 450, and there it is
+    # 4.2 steps a check are affordable after 560: three quarters of the budget are planned for.
+    assert max(gaps) < 600
     assert any(step % 100 for step in steps)
 
 
