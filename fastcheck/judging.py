@@ -78,7 +78,7 @@ def _judge_one(
         again,
         floor=floor,
         step=None if isinstance(step, str) else step,
-        rounding=lambda: _at(run.gradient_rounding(tensor), indices),
+        rounding=lambda rough: _at(run.gradient_rounding(tensor, rough), indices),
         excuses=lambda: run.excuses(tensor, indices),
         is_complex=tensor.is_complex,
     )

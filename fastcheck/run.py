@@ -88,7 +88,7 @@ class Run:
         self._noise: float | None = None
         self._shown: float | None = None
         self._noises: dict[str, float] = {}
-        self._roundings: dict[str, FloatArray] | None = None
+        self._roundings: dict[bool, dict[str, FloatArray]] = {}
         self._unguarded: list[Unguarded] | None = None
         if options.batched:
             _refuse_with_batched(options, tree)
@@ -157,25 +157,30 @@ class Run:
         first = measure(assignment.engine, tensor, indices, progress=advance, **common)
         return first, second_look(assignment.engine, tensor, indices, first, **common)
 
-    def gradient_rounding(self, tensor: Tensor) -> FloatArray | None:
+    def gradient_rounding(self, tensor: Tensor, rough: bool = False) -> FloatArray | None:
         """Return how far rounding may move the tensor's analytic derivatives, flat in C order.
 
-        It is found out once for all tensors; None where the trace does not tell.
+        It is found out once for all tensors; None where the trace does not tell. A `rough` answer
+        is good for norms over tensors, and quick.
         """
-        if self._roundings is None:
+        known = self._roundings.get(False)
+        if known is None:
+            known = self._roundings.get(rough)
+        if known is None:
             # Right gradients seldom need it.
             from fastcheck.verdict.gradient_rounding import gradient_rounding
 
             # As it was written, and as a backward pass by hand takes it: with p − y, say.
             graphs = [graph for graph in self._planner.graphs() if graph is not None]
-            found = [gradient_rounding(graph, self.tolerance.unit, self._rng) for graph in graphs]
+            unit = self.tolerance.unit
+            found = [gradient_rounding(graph, unit, self._rng, rough=rough) for graph in graphs]
             names = {name for one in found for name in one}
-            self._roundings = {
+            known = self._roundings[rough] = {
                 name: np.max([one[name] for one in found if name in one], axis=0) for name in names
             }
-        if self._roundings and tensor.name not in self._roundings:
+        if known and tensor.name not in known:
             return np.zeros(tensor.size)  # the loss ignores it
-        return self._roundings.get(tensor.name)
+        return known.get(tensor.name)
 
     def excuses(self, tensor: Tensor, indices: IndexArray) -> Iterator[Excuse]:
         """Yield the gradients of the loss without numerical guards, at these flat indices.

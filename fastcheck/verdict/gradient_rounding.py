@@ -21,6 +21,8 @@ _DRAWS = 6
 _ROUNDINGS = 4.0
 _MARGIN = 3.0
 """Times the largest deviation of the draws: they are few, and roundings need not be independent."""
+_ROUGH_MARGIN = 3.5
+"""Times the deviation of two draws from each other, which comes to the same on average."""
 
 _CHOOSING = (
     MAX,
@@ -30,7 +32,9 @@ _CHOOSING = (
 Gradients = dict[Node, FloatArray]
 
 
-def gradient_rounding(graph: Graph, unit: float, rng: np.random.Generator) -> dict[str, FloatArray]:
+def gradient_rounding(
+    graph: Graph, unit: float, rng: np.random.Generator, *, rough: bool = False
+) -> dict[str, FloatArray]:
     """Return how far rounding may move each derivative: by tensor, flat in C order.
 
     Nothing where no backward pass through the graph is known.
@@ -43,6 +47,9 @@ def gradient_rounding(graph: Graph, unit: float, rng: np.random.Generator) -> di
         The unit roundoff of the user's arithmetic.
     rng : numpy.random.Generator
         Draws the roundings.
+    rough : bool
+        Two backward passes instead of seven: enough for the norm over a tensor, not for what is
+        to be believed of a single element.
 
     Returns
     -------
@@ -53,8 +60,8 @@ def gradient_rounding(graph: Graph, unit: float, rng: np.random.Generator) -> di
     moved = {name: np.zeros(node.value.size) for name, node in parameters.items()}
     try:
         with np.errstate(all="ignore"):
-            right = _gradients(graph, 0.0, rng)
-            for _ in range(_DRAWS):
+            right = _gradients(graph, _ROUNDINGS * unit if rough else 0.0, rng)
+            for _ in range(1 if rough else _DRAWS):
                 found = _gradients(graph, _ROUNDINGS * unit, rng)
                 for name, node in parameters.items():
                     if node in right and node in found:
@@ -62,7 +69,8 @@ def gradient_rounding(graph: Graph, unit: float, rng: np.random.Generator) -> di
                         moved[name] = np.fmax(moved[name], gap)
     except NoRuleError:
         return {}
-    return {name: _MARGIN * gap for name, gap in moved.items()}
+    margin = _ROUGH_MARGIN if rough else _MARGIN
+    return {name: margin * gap for name, gap in moved.items()}
 
 
 def _gradients(graph: Graph, size: float, rng: np.random.Generator) -> Gradients:

@@ -26,8 +26,11 @@ from fastcheck.verdict.measurement import Measurement
 from fastcheck.verdict.model import overall, relative_error, revise
 from fastcheck.verdict.tolerances import Tolerance
 
-Rounding = Callable[[], FloatArray | None]
-"""Asks how far rounding may move the analytic derivatives, (k,); None where nobody knows."""
+Rounding = Callable[[bool], FloatArray | None]
+"""Asks how far rounding may move the analytic derivatives, (k,); None where nobody knows.
+
+Roughly if that is True: good for their norm, and quick.
+"""
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ def _with_rounding(
         return found
     if found.leans and found.verdict is not Verdict.FAIL and tolerance.unit > U64:
         # In a coarse type that may be most of a gradient: what it really is can be found out.
-        least = _least_floor(rounding())
+        least = _least_floor(rounding(False))
         if least < found.floor:
             floor = min(floor, least)
             measurement = replace(measurement, floor=min(measurement.floor, least))
@@ -211,10 +214,10 @@ def _with_rounding(
                 names, analytic, measurement, tolerance, remeasure, floor=floor, step=step
             )
     if found.verdict is Verdict.PASS and measurement.delicate and found.checked:
-        return _with_resolution(found, rounding())
+        return _with_resolution(found, rounding(True))
     if found.verdict is not Verdict.FAIL or not np.isfinite(analytic).all():
         return found
-    noise = rounding()
+    noise = rounding(False)
     if noise is None or not _may_explain(noise, analytic, found):
         return found
     return judged(

@@ -111,6 +111,22 @@ def test_it_is_what_roundings_do_to_the_gradient():
     assert np.max(found[U32]) < 100 * U32 * np.max(np.abs(net.X)) / len(net.X) * 3
 
 
+def test_two_backward_passes_tell_the_norm():
+    ratios = []
+    for seed in range(10):
+        net = certain(9, seed, np.float64)
+        graph = simplify(trace(net.loss, ParamTree.from_user(net.W)))
+        careful, rough = (
+            np.linalg.norm(
+                gradient_rounding(graph, U64, np.random.default_rng(seed), rough=rough)["params"]
+            )
+            for rough in (False, True)
+        )
+        ratios.append(rough / careful)
+    assert all(0.05 < ratio < 5 for ratio in ratios)
+    assert 0.4 < np.median(ratios) < 2
+
+
 def test_without_a_backward_rule_nothing_is_said():
     tree = ParamTree.from_user(np.array([0.5, 0.25]))
     graph = trace(lambda w: np.prod(w), tree)
