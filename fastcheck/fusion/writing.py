@@ -15,7 +15,7 @@ from fastcheck.fusion.structure import expanded
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import CONCATENATE, WRITE
 
-_MOST_PLACES = 1_000_000
+_MOST_PLACES = 4_500_000
 
 
 @rule(WRITE)

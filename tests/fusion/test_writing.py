@@ -149,7 +149,7 @@ def test_values_at_any_places(tools, name: str) -> None:
 
 def test_a_part_of_a_large_array_is_left_to_the_replay(tools) -> None:
     def loss(p: Any) -> Any:
-        return np.sum(np.concatenate([p["w"] * np.arange(1500.0), np.ones(10)]) ** 2)
+        return np.sum(np.concatenate([p["w"] * np.arange(3000.0), np.ones(10)]) ** 2)
 
     with pytest.raises(NotFusable, match=r"^a part of a large array is written$"):
-        tools.fused_of(loss, {"w": np.ones(1500)}, "w")
+        tools.fused_of(loss, {"w": np.ones(3000)}, "w")
