@@ -26,7 +26,7 @@ def _weights(rng, D, H, C):
     }
 
 
-@network("causal self-attention, np.tril and np.where", large=(64, 64))
+@network("causal self-attention, np.tril and np.where", large=(64, 128))
 def causal(B, H, T=5, D=4, C=3):
     rng = np.random.default_rng(41)
     X = rng.normal(size=(B, T, D))
@@ -222,7 +222,7 @@ def heads_in_a_loop(B, H, T=4, D=3):
     return Case(loss, params, grads, bugs)
 
 
-@network("additive attention over an RNN's states", large=(64, 24))
+@network("additive attention over an RNN's states", large=(64, 48))
 def additive(B, H, T=4, D=3, C=3):
     rng = np.random.default_rng(45)
     X = rng.normal(size=(T, B, D))

@@ -40,21 +40,21 @@ class Network:
     family
         The file that it is in.
     make
-        ``make(m, h)`` returns a case of m samples and a width of h.
+        ``make(m, h)`` returns a case of m samples and a width of h; it may take further sizes.
     loop
         Words of the reason for which it needs the loop engine; empty if it does not.
     no_kernel
         Names of the tensors that have no kernel, so that the replay engine does them; or "all".
     large
-        m and h for measurements of speed.
+        What `make` is called with for measurements of speed: m, h and, where need be, more.
     """
 
     name: str
     family: str
-    make: Callable[[int, int], Case]
+    make: Callable[..., Case]
     loop: str = ""
     no_kernel: tuple[str, ...] = ()
-    large: tuple[int, int] = (64, 256)
+    large: tuple[int, ...] = (64, 256)
 
     def __str__(self) -> str:
         return f"{self.family}: {self.name}"
@@ -64,11 +64,11 @@ NETWORKS: list[Network] = []
 
 
 def network(
-    name: str, *, loop: str = "", no_kernel: str = "", large: tuple[int, int] = (64, 256)
-) -> Callable[[Callable[[int, int], Case]], Callable[[int, int], Case]]:
+    name: str, *, loop: str = "", no_kernel: str = "", large: tuple[int, ...] = (64, 256)
+) -> Callable[[Callable[..., Case]], Callable[..., Case]]:
     """Register a function that makes a case; `no_kernel` names tensors, separated by spaces."""
 
-    def register(make: Callable[[int, int], Case]) -> Callable[[int, int], Case]:
+    def register(make: Callable[..., Case]) -> Callable[[int, int], Case]:
         family = make.__module__.rpartition(".")[2]
         NETWORKS.append(Network(name, family, make, loop, tuple(no_kernel.split()), large))
         return make

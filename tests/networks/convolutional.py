@@ -228,15 +228,18 @@ def cnn_einsum(n, F, side=6, C=2):
     return Case(loss, params, grads, bugs)
 
 
-@network("CNN by four nested loops, max pooling by np.max of slices", no_kernel="W", large=(64, 2))
-def cnn_loops(m, F, side=5, C=2):
-    m, F = min(m, 8), min(F, 2)  # nobody has the patience for more
+@network(
+    "CNN by four nested loops, max pooling by np.max of slices",
+    no_kernel="W",
+    large=(64, 8, 6, 10, 3, 3),
+)
+def cnn_loops(m, F, side=5, C=2, depth=1, k=2):
     rng = np.random.default_rng(14)
-    X = rng.normal(size=(m, side, side, 1))
+    X = rng.normal(size=(m, side, side, depth))
     Y = np.eye(C)[rng.integers(C, size=m)]
-    n_h = side - 1
+    n_h = side - k + 1
     params = {
-        "W": rng.normal(size=(2, 2, 1, F)),
+        "W": rng.normal(size=(k, k, depth, F)) / k,
         "b": rng.normal(size=(1, 1, 1, F)) * 0.1,
         "V": rng.normal(size=((n_h // 2) ** 2 * F, C)),
     }
@@ -250,7 +253,7 @@ def cnn_loops(m, F, side=5, C=2):
             for h in range(n_h):
                 for w in range(n_h):
                     for c in range(F):
-                        a_slice = X[i, h : h + 2, w : w + 2, :]
+                        a_slice = X[i, h : h + k, w : w + k, :]
                         Z[i, h, w, c] = conv_single_step(a_slice, p["W"][..., c], p["b"][..., c])
         A = np.maximum(Z, 0)
         P = np.zeros((m, n_h // 2, n_h // 2, F))
@@ -285,7 +288,7 @@ def cnn_loops(m, F, side=5, C=2):
             for h in range(n_h):
                 for w in range(n_h):
                     for c in range(F):
-                        dW[:, :, :, c] += X[i, h : h + 2, w : w + 2, :] * dZ[i, h, w, c]
+                        dW[:, :, :, c] += X[i, h : h + k, w : w + k, :] * dZ[i, h, w, c]
                         if bug == "bias assigned, not added":
                             db[:, :, :, c] = dZ[i, h, w, c]
                         else:
@@ -387,7 +390,7 @@ def cnn_kernel_positions(n, F, side=6):
     return Case(loss, params, grads, {"residual forgotten in the derivative": "K1 K2"})
 
 
-@network("1-D convolution over time, max over time", large=(64, 64))
+@network("1-D convolution over time, max over time", large=(64, 128))
 def text_cnn(n, F, T=7, D=3, width=3):
     rng = np.random.default_rng(17)
     X = rng.normal(size=(n, T, D))
@@ -422,7 +425,7 @@ def text_cnn(n, F, T=7, D=3, width=3):
     return Case(loss, params, grads, {"not averaged": "W b v"})
 
 
-@network("max pooling by nested loops and np.unravel_index", no_kernel="all", large=(64, 8))
+@network("max pooling by nested loops and np.unravel_index", no_kernel="all", large=(64, 16))
 def pooling_unravel(n, F, side=4):
     n = min(n, 8)
     rng = np.random.default_rng(18)
@@ -455,7 +458,7 @@ def pooling_unravel(n, F, side=4):
     return Case(loss, params, grads, {"row and column swapped": "W"})
 
 
-@network("transposed convolution that adds blocks up", large=(64, 64))
+@network("transposed convolution that adds blocks up", large=(64, 256))
 def deconvolution(n, F, side=3):
     rng = np.random.default_rng(19)
     Z = rng.normal(size=(n, F))
@@ -499,7 +502,7 @@ def deconvolution(n, F, side=3):
 @network(
     "convolutions by scipy.signal.correlate2d, channel by channel",
     no_kernel="K",
-    large=(16, 2),
+    large=(16, 32),
 )
 def scipy_correlate(n, F, side=5, C=2):
     rng = np.random.default_rng(111)
@@ -543,7 +546,7 @@ def scipy_correlate(n, F, side=5, C=2):
 
 @network(
     "im2col by as_strided, of an inner layer too",
-    large=(64, 24),
+    large=(64, 48),
 )
 def strided(n, F, side=6):
     rng = np.random.default_rng(112)

@@ -44,7 +44,7 @@ def bag_of_words(n, H, V=9, length=4, C=3):
     return Case(loss, params, grads, {"+= loses repeated words": "E"})
 
 
-@network("language model: concatenated embeddings, tied output", large=(64, 24))
+@network("language model: concatenated embeddings, tied output", large=(64, 32))
 def tied_language_model(n, H, V=8, context=3):
     rng = np.random.default_rng(52)
     words = rng.integers(V, size=(n, context + 1))
@@ -117,7 +117,7 @@ def skip_gram(n, H, V=10, K=4):
     return Case(loss, params, grads, {"repeated negatives counted once": "center outside"})
 
 
-@network("word2vec, negative samples in one einsum", large=(64, 64))
+@network("word2vec, negative samples in one einsum", large=(64, 256))
 def skip_gram_vectorised(n, H, V=12, K=5):
     rng = np.random.default_rng(54)
     center, outside = rng.integers(V, size=n), rng.integers(V, size=n)
@@ -151,7 +151,7 @@ def skip_gram_vectorised(n, H, V=12, K=5):
     return Case(loss, params, grads, {"sign of the negative samples": "W_in W_out"})
 
 
-@network("CBOW with one-hot columns and a full softmax", large=(64, 128))
+@network("CBOW with one-hot columns and a full softmax", large=(64, 192))
 def cbow(m, N, V=7, window=2):
     rng = np.random.default_rng(55)
     context = rng.integers(V, size=(m, 2 * window))
@@ -194,7 +194,7 @@ def cbow(m, N, V=7, window=2):
     return Case(loss, params, grads, {"ReLU of the derivative": "[0] [2]"})
 
 
-@network("GloVe: a weighted square for each count", large=(64, 64))
+@network("GloVe: a weighted square for each count", large=(64, 256))
 def glove(n, H, V=9):
     rng = np.random.default_rng(56)
     i, j = rng.integers(V, size=n), rng.integers(V, size=n)
@@ -225,7 +225,7 @@ def glove(n, H, V=9):
     return Case(loss, params, grads, {"weights forgotten": "w u b c"})
 
 
-@network("matrix factorisation over the ratings that there are", large=(64, 32))
+@network("matrix factorisation over the ratings that there are", large=(64, 128))
 def factorisation(n, H, items=8, lam=0.02):
     users = max(4, n // 2)
     rng = np.random.default_rng(57)

@@ -510,7 +510,7 @@ def triplet(n, H, margin=0.5):
     return Case(loss, params, grads, {"all triplets active": "W"})
 
 
-@network("InfoNCE: cosine similarities of a batch with itself", large=(64, 128))
+@network("InfoNCE: cosine similarities of a batch with itself", large=(64, 512))
 def info_nce(n, H, temperature=0.5):
     rng = np.random.default_rng(102)
     A = rng.normal(size=(n, D))

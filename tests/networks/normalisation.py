@@ -406,7 +406,7 @@ def dropout_seeded(m, H, keep_prob=0.7):
     return Case(loss, params, grads, {"dropout only forwards": "W1 b1"})
 
 
-@network("residual blocks in a loop over a list of dicts", large=(64, 24))
+@network("residual blocks in a loop over a list of dicts", large=(64, 48))
 def residual_blocks(n, H, depth=3, C=3):
     rng, X, y = data(30, n)
     params = {
@@ -484,7 +484,7 @@ def dense_block(n, H, C=3):
     return Case(loss, params, grads, {"only the path through the second layer": "W1"})
 
 
-@network("highway layers with gates", large=(64, 32))
+@network("highway layers with gates", large=(64, 64))
 def highway(n, H, C=3):
     rng, X, y = data(32, n)
     params = {

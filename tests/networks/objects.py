@@ -255,7 +255,7 @@ class InPlaceNetwork(FlatNetwork):
 
 @network(
     "a network object whose set_weights writes W[...] in place",
-    large=(64, 24),
+    large=(64, 256),
 )
 def set_weights_in_place(n, H):
     rng = np.random.default_rng(64)
@@ -404,7 +404,7 @@ def one_at_a_time(n, H, D=3, C=2):
     return Case(loss, params, grads, bugs)
 
 
-@network("L layers, samples in columns, names made of numbers", large=(64, 48))
+@network("L layers, samples in columns, names made of numbers", large=(64, 128))
 def l_layers(m, H, D=4):
     rng = np.random.default_rng(168)
     X, Y = rng.normal(size=(D, m)), (rng.random((1, m)) < 0.4).astype(float)
@@ -462,7 +462,7 @@ def l_layers(m, H, D=4):
     return Case(loss, params, grads, {"bias summed over the wrong axis": "b1 b2"})
 
 
-@network("logistic regression, w a column, b a Python float", large=(64, 784))
+@network("logistic regression, w a column, b a Python float", large=(64, 2048))
 def logistic(m, n_x):
     rng = np.random.default_rng(69)
     X, Y = rng.normal(size=(n_x, m)), (rng.random((1, m)) < 0.5).astype(int)
@@ -671,7 +671,7 @@ def list_of_samples(n, H):
     return Case(loss, params, grads, {"last sample only": "W1"})
 
 
-@network("a running loss of floats", large=(64, 12))
+@network("a running loss of floats", large=(64, 128))
 def float_losses(n, H):
     rng, X, _ = blobs(77, n)
     T = rng.normal(size=(n, 2))
@@ -694,7 +694,7 @@ def float_losses(n, H):
 
 @network(
     "math.log of a probability, one sample after the other",
-    large=(64, 12),
+    large=(64, 512),
 )
 def math_log(n, H):
     rng, X, y = blobs(74, n)

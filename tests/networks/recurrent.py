@@ -11,7 +11,7 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
-@network("LSTM, h and c filled into np.zeros((T + 1, n, H))", no_kernel="Wx Wh b", large=(64, 12))
+@network("LSTM, h and c filled into np.zeros((T + 1, n, H))", no_kernel="Wx Wh b", large=(64, 32))
 def lstm_preallocated(n, H, T=5, D=3, C=3):
     rng = np.random.default_rng(1)
     X = rng.normal(size=(T, n, D))
@@ -83,7 +83,7 @@ def lstm_preallocated(n, H, T=5, D=3, C=3):
 
 @network(
     "LSTM, a matrix for each gate, samples in columns, caches in dicts",
-    large=(64, 16),
+    large=(64, 32),
 )
 def lstm_columns(m, n_a, T=4, n_x=3, n_y=2):
     rng = np.random.default_rng(2)
@@ -165,7 +165,7 @@ def lstm_columns(m, n_a, T=4, n_x=3, n_y=2):
     return Case(loss, params, grads, bugs)
 
 
-@network("GRU, h filled into np.zeros((T + 1, n, H))", large=(64, 20))
+@network("GRU, h filled into np.zeros((T + 1, n, H))", large=(64, 40))
 def gru_preallocated(n, H, T=5, D=3):
     rng = np.random.default_rng(3)
     X, target = rng.normal(size=(n, T, D)), rng.normal(size=(n, 1))
@@ -229,7 +229,7 @@ def gru_preallocated(n, H, T=5, D=3):
     return Case(loss, params, grads, bugs)
 
 
-@network("vanilla RNN, a list of states and np.stack", large=(64, 24))
+@network("vanilla RNN, a list of states and np.stack", large=(64, 48))
 def rnn_stack(n, H, T=6, D=4, C=3):
     rng = np.random.default_rng(4)
     X = rng.normal(size=(n, T, D))
@@ -284,7 +284,7 @@ def rnn_stack(n, H, T=6, D=4, C=3):
     return Case(loss, params, grads, bugs)
 
 
-@network("vanilla RNN, a list of states and np.array", large=(64, 24))
+@network("vanilla RNN, a list of states and np.array", large=(64, 48))
 def rnn_array(n, H, T=5, D=3):
     rng = np.random.default_rng(5)
     xs = [rng.normal(size=(n, D)) for _ in range(T)]
@@ -324,7 +324,7 @@ def rnn_array(n, H, T=5, D=3):
 
 @network(
     "character RNN: dicts of columns by time, a running loss",
-    large=(25, 24),
+    large=(25, 100),
 )
 def char_rnn(T, H, V=7):
     rng = np.random.default_rng(6)
@@ -377,7 +377,7 @@ def char_rnn(T, H, V=7):
     return Case(lambda p: forward(p)[0], params, grads, bugs)
 
 
-@network("RNN over words: U[:, word], s[-1] holds the initial state", large=(12, 24))
+@network("RNN over words: U[:, word], s[-1] holds the initial state", large=(12, 48))
 def word_rnn(T, H, V=6):
     rng = np.random.default_rng(7)
     sentences = rng.integers(V, size=(2, T + 1))
@@ -435,7 +435,7 @@ def word_rnn(T, H, V=6):
 
 @network(
     "bidirectional RNN, two passes joined by np.concatenate",
-    large=(64, 16),
+    large=(64, 48),
 )
 def bidirectional(n, H, T=4, D=3):
     rng = np.random.default_rng(8)
@@ -520,7 +520,7 @@ class GRUCell:
         return dh * z + dhU @ self.U.T
 
 
-@network("GRU cell, a class with a stack of caches", no_kernel="W", large=(64, 12))
+@network("GRU cell, a class with a stack of caches", no_kernel="W", large=(64, 32))
 def gru_cell(n, H, T=4, D=3):
     rng = np.random.default_rng(9)
     X, Y = rng.normal(size=(T, n, D)), rng.normal(size=(n, H))
@@ -552,7 +552,7 @@ def gru_cell(n, H, T=4, D=3):
     return Case(loss, params, grads, {"reset gate left out of U": "W U b"})
 
 
-@network("RNN with masks for sequences of different lengths", large=(64, 20))
+@network("RNN with masks for sequences of different lengths", large=(64, 40))
 def masked_rnn(n, H, T=5, D=3, C=3):
     rng = np.random.default_rng(10)
     X = rng.normal(size=(n, T, D))
