@@ -1,7 +1,8 @@
 """The cross-check: before a trace is trusted, a few differences are computed the plain way too.
 
-Steps are large here (1/256 of the parameters' size), since exact differences hold for any
-step: the loop's rounding then hides nothing.
+All tensors are moved at once, then a few elements of each, and a tensor that the first move tells
+little of is moved as a whole by itself. Steps are large (1/256 of the parameters' size), since
+exact differences hold for any step: the loop's rounding then hides nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastcheck.engines.base import FloatArray, IndexArray
+from fastcheck.engines.jointly import STEP, Jointly, direction, size_of
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
@@ -20,7 +22,6 @@ from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph
 
 _ELEMENTS = 3
-_STEP = 2.0**-8
 _RELATIVE = 1e-9
 _NOISE = 32.0
 
@@ -37,6 +38,7 @@ def disagreement(
     noise: Noise,
     rng: np.random.Generator,
     written: Graph | None = None,
+    jointly: Jointly | None = None,
 ) -> str | None:
     """Compare a replayed tensor with the user's function, in one direction and in a few elements.
 
@@ -59,6 +61,8 @@ def disagreement(
     written : Graph, optional
         The trace as the function was written. Near a solution a loss that vanishes is rounded
         finely, but where the tensor is moved to it is not: the graph shows how coarsely.
+    jointly : Jointly, optional
+        The comparison along a direction of all tensors, which may spare this one its own.
 
     Returns
     -------
@@ -67,10 +71,10 @@ def disagreement(
     """
     if not tensor.size:
         return None
-    scale = _scale(tensor)
     rounding = roundings(replay.magnitude)
-    moves = _direction(replay, loss, loop.loss, tree, tensor, scale, rng)
-    moves += _elements(replay, loop, tensor, scale, rng)
+    moves = _elements(replay, loop, tensor, rng)
+    if jointly is None or not jointly.covers(tensor, replay.survey):
+        moves += _direction(replay, loss, loop.loss, tree, tensor, rng)
     for move in moves:
         if np.isfinite(move.plain) and not move.agrees(rounding, noise):
             there = 0.0 if written is None else jitter_noise(written, rng, move.moved(tensor))
@@ -121,25 +125,19 @@ class _Move:
         return {tensor.name: value}
 
 
-def _scale(tensor: Tensor) -> float:
-    return tensor.rms or 1.0
-
-
 def _direction(
     replay: ReplayEngine,
     loss: LossFunction,
     base: float,
     tree: ParamTree,
     tensor: Tensor,
-    scale: float,
     rng: np.random.Generator,
 ) -> list[_Move]:
     """Move the whole tensor at once: every node of the slice takes part."""
-    direction = _STEP * scale * rng.uniform(0.5, 1.5, tensor.shape)
-    direction *= rng.choice((-1.0, 1.0), tensor.shape)
+    along = direction(tensor, rng)
     realised, plain = [], []
     for sign in (1.0, -1.0):
-        moved = np.asarray(tensor.value + sign * direction)
+        moved = np.asarray(tensor.value + sign * along)
         realised.append(moved - tensor.value)  # before the loss has a chance to write into it
         leaves = {t.name: t.value.copy(order="K") for t in tree}
         leaves[tensor.name] = moved
@@ -159,12 +157,12 @@ def _direction(
 
 
 def _elements(
-    replay: ReplayEngine, loop: LoopEngine, tensor: Tensor, scale: float, rng: np.random.Generator
+    replay: ReplayEngine, loop: LoopEngine, tensor: Tensor, rng: np.random.Generator
 ) -> list[_Move]:
     """Move single elements, each up or down: the pins take part."""
     indices: IndexArray = rng.choice(tensor.size, min(_ELEMENTS, tensor.size), replace=False)
     signs = rng.choice((-1.0, 1.0), len(indices))
-    plain = loop.differences(tensor.name, indices, signs * _STEP * scale, central=False)
+    plain = loop.differences(tensor.name, indices, signs * STEP * size_of(tensor), central=False)
     fast = replay.changes(indices, plain.step_plus)
     found = []
     for index, change, ours, theirs in zip(indices, plain.step_plus, fast, plain.plus, strict=True):

@@ -21,11 +21,13 @@ from fastcheck.engines.choice import Costs, costs_of
 from fastcheck.engines.compiled_calls import refused_by_traces
 from fastcheck.engines.compiled_plan import CompiledPlanner
 from fastcheck.engines.crosscheck import Noise, disagreement
+from fastcheck.engines.jointly import Jointly
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.ondevice import DevicePlanner
 from fastcheck.engines.onhost import HostPlanner
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.rounding import roundings
 from fastcheck.engines.stacked_loss import StackedLoss
 from fastcheck.engines.tracing import (
     escaped_number,
@@ -96,6 +98,7 @@ class Planner:
         self._rng = rng
         self._bases = Bases()
         self._compiled: CompiledPlanner | None = None
+        self._joint: Jointly | None = None
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:
@@ -267,12 +270,24 @@ class Planner:
             self._noise,
             self._rng,
             self.plan.traced,
+            self._jointly(replay),
         )
         if found is None:
             self._trust.add(what)
             self._trust.add_sizes(what, replay.survey)
             return None
         return f"the cross-check failed: {found}"
+
+    def _jointly(self, replay: ReplayEngine) -> Jointly:
+        """Return the comparison along a direction of all tensors, one for all of them."""
+        if self._joint is None:
+            graph, loop = self.plan.graph, self.plan.loop
+            assert graph is not None
+            rounding = roundings(replay.magnitude)
+            self._joint = Jointly(
+                graph, self._loss, loop.loss, self._tree, rounding, self._bases, self._rng
+            )
+        return self._joint
 
     def _replay(
         self, tensor: Tensor, bases: Bases | None = None, memory: int | None = None
