@@ -99,7 +99,7 @@ class Jointly:
         graph = self._graph
         assert graph.output is not None
         nodes = tuple(node for node in graph.nodes if node.tensors)
-        last = last_uses(nodes, graph.output, graph.guards)
+        last = last_uses(nodes, graph.output, tuple(graph.guards))
         context = Context(self._bases, 1)
         live: dict[Node, Delta] = {
             node: Delta(moves[name][None], {}) for name, node in graph.parameters.items()
