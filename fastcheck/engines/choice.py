@@ -124,6 +124,14 @@ def interpreter_pays(replay: ReplayEngine, count: int, trial: bool = False) -> b
     return False
 
 
+def machine_code_at_hand() -> bool:
+    """Whether replays in machine code cost nothing to begin with."""
+    try:
+        return compiler.started() and is_compiled()
+    except Exception:  # no LLVM
+        return False
+
+
 class Refusals:
     """Remembers the slices that kernels could not be made of, by their structure and source."""
 

@@ -16,7 +16,7 @@ from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.engines.jointly import STEP, Jointly, direction, size_of
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
-from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.replay import PROBE_STEP, ReplayEngine
 from fastcheck.engines.rounding import jitter_noise, roundings
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph
@@ -73,7 +73,7 @@ def disagreement(
         return None
     rounding = roundings(replay.magnitude)
     moves = _elements(replay, loop, tensor, rng)
-    if jointly is None or not jointly.covers(tensor, replay.survey):
+    if jointly is None or not jointly.covers(tensor, replay.survey.slope(PROBE_STEP)):
         moves += _direction(replay, loss, loop.loss, tree, tensor, rng)
     for move in moves:
         if np.isfinite(move.plain) and not move.agrees(rounding, noise):

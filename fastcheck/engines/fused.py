@@ -13,6 +13,7 @@ import numpy as np
 
 from fastcheck.devices.base import Device
 from fastcheck.devices.cpu import cpu_device
+from fastcheck.engines.adjoint import Expected
 from fastcheck.engines.base import (
     U32,
     U64,
@@ -69,6 +70,8 @@ class FusedEngine:
         Where the kernels run; `replay` is on the host all the same. By default the CPU.
     precision : {"float64", "float32"}
         The arithmetic of kernels on a GPU. On the CPU it is always float64.
+    expected : Expected, optional
+        The derivatives by a backward pass, which the first differences are held against.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class FusedEngine:
         *,
         device: Device | None = None,
         precision: str = "float64",
+        expected: Expected | None = None,
     ) -> None:
         if not replay.exact:
             raise NotFusable("a function takes part whose difference cancels digits")
@@ -106,6 +110,8 @@ class FusedEngine:
         self._precision = precision if self._place.is_gpu else "float64"
         self.device = str(self._place)
         self.unit_roundoff = U64 if self._precision == "float64" else U32
+        self.expected = expected
+        self._distrusted = False
         self._memory = memory if self._place.is_gpu else min(memory, HOISTED_BYTES)
         self._worth = worth
         self._groups = groups_of(self.slice)
@@ -181,6 +187,8 @@ class FusedEngine:
         if self.unit_roundoff > U64:
             steps = steps.astype(np.float32).astype(np.float64)
         plus, minus, refused = self.computed(indices, steps)
+        if central and not self.is_as_expected(indices, steps, plus + minus, refused):
+            refused[:] = True
         changes = np.stack([plus, -minus] if central else [plus])
         if self.unit_roundoff > U64 and len(indices) and lost_in_float32(steps, changes):
             refused[:] = True
@@ -200,6 +208,14 @@ class FusedEngine:
         found.plus[refused], found.minus[refused] = again.plus, again.minus
         found.kinked[refused] = again.kinked
         return found
+
+    def is_as_expected(
+        self, indices: IndexArray, steps: FloatArray, changes: FloatArray, refused: BoolArray
+    ) -> bool:
+        """Hold J(θ+h) − J(θ−h) against a backward pass; once they differ, nothing is trusted."""
+        if self.expected is not None and not self._distrusted:
+            self._distrusted = bool(self.expected.unlike(indices, steps, changes, refused))
+        return not self._distrusted
 
     def computed(
         self, indices: IndexArray, steps: FloatArray

@@ -14,7 +14,6 @@ import numpy as np
 from fastcheck.differences import Bases, Context, Delta, propagate
 from fastcheck.engines.base import FloatArray
 from fastcheck.engines.loss import LossFunction
-from fastcheck.engines.replay import PROBE_STEP, Survey
 from fastcheck.params import ParamTree, Tensor
 from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.slices import last_uses
@@ -62,20 +61,15 @@ class Jointly:
         self._rounding, self._bases, self._rng = rounding, bases, rng
         self._change: float | None = None
 
-    def covers(self, tensor: Tensor, survey: Survey) -> bool:
+    def covers(self, tensor: Tensor, slope: float) -> bool:
         """Whether the two agree, and this tensor has a part in it that is worth the name.
 
-        The survey tells what some of its elements do to the loss.
+        The `slope` is what its derivatives typically are.
         """
         if sum(t.size > 0 for t in self._tree) < 2:
             return False
         if self._change is None:
             self._change = self._compared()
-        slopes = survey.up[np.isfinite(survey.up)] / PROBE_STEP
-        if not len(slopes):
-            return False
-        with np.errstate(over="ignore"):
-            slope = math.sqrt(float(np.mean(slopes**2)))
         part = slope * STEP * size_of(tensor) * math.sqrt(tensor.size)
         return self._change > 0 and part >= _SHARE * self._change
 

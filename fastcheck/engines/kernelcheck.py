@@ -11,7 +11,7 @@ import numpy as np
 
 from fastcheck.engines.base import U64, BoolArray, FloatArray, IndexArray
 from fastcheck.engines.fused import FusedEngine
-from fastcheck.engines.replay import PROBE_STEP, ReplayEngine, Survey
+from fastcheck.engines.replay import PROBE_STEP, ReplayEngine, Survey, spread_over
 from fastcheck.engines.trust import Trust, structure
 from fastcheck.params import Tensor
 
@@ -22,6 +22,7 @@ _STEP = 2.0**-31
 # many elements are moved together.
 _TOGETHER = 2.0**-60
 _MOST_REFUSED = 0.5
+_SAMPLES = 64
 
 
 def unlike_replay(
@@ -46,7 +47,8 @@ def unlike_replay(
     what = (fused.device, fused.unit_roundoff, structure(fused.slice), texts)
     if trust.has(*what, tensor.size) or trust.has(*what, count):
         return None
-    obstacle = _first_look(fused, tensor, count, rng)
+    look = _first_look if fused.expected is None else _at_samples
+    obstacle = look(fused, tensor, count, rng)
     if obstacle is None:
         trust.add(*what, count)
     return obstacle
@@ -77,6 +79,19 @@ def _first_look(
         rng,
         relative,
     )
+
+
+def _at_samples(
+    fused: FusedEngine, tensor: Tensor, count: int, rng: np.random.Generator
+) -> str | None:
+    """Hold some elements against a backward pass; the others will be when they are computed."""
+    indices = spread_over(tensor.size, min(count, _SAMPLES))
+    steps = np.full(len(indices), _STEP * (tensor.peak or 1.0))
+    plus, minus, refused = fused.computed(indices, steps)
+    if refused.mean() > _MOST_REFUSED:
+        return "most copies would cross a kink"
+    assert fused.expected is not None
+    return fused.expected.unlike(indices, steps, plus + minus, refused)
 
 
 def one_by_one(

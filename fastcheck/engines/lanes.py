@@ -12,6 +12,7 @@ from math import prod
 
 import numpy as np
 
+from fastcheck.engines.adjoint import SMALL_STEP, Expected
 from fastcheck.engines.base import (
     U64,
     Attempt,
@@ -21,7 +22,7 @@ from fastcheck.engines.base import (
     IndexArray,
 )
 from fastcheck.engines.kernelcheck import all_together, one_by_one
-from fastcheck.engines.replay import PROBE_STEP, ReplayEngine
+from fastcheck.engines.replay import PROBE_STEP, ReplayEngine, spread_over
 from fastcheck.engines.trust import structure
 from fastcheck.errors import oneline
 from fastcheck.fusion.kernel import threads
@@ -40,8 +41,8 @@ _USUAL_GAIN = 8.0
 _LARGEST_STEP = 2.0**-12
 _MOST_REFUSED = 0.1
 _RELATIVE = 1e-9
-# So many derivatives at once are worth adding up along a direction, with so small a step.
-_MANY, _SMALL_STEP = 64, 2.0**-24
+# So many derivatives at once are worth adding up along a direction.
+_MANY = 64
 
 _agreed: set[Hashable] = set()
 _MOST_REMEMBERED = 10_000
@@ -59,6 +60,9 @@ class LanesEngine:
         Constants that the tensors of one graph share.
     memory : int
         Bytes for the workspaces of all threads.
+    expected : Expected, optional
+        The derivatives by a backward pass. All that is computed is held against them, and the
+        replay engine is not run for a comparison.
 
     Raises
     ------
@@ -84,6 +88,7 @@ class LanesEngine:
         tensor: Tensor,
         hoisted: Hoisted,
         memory: int,
+        expected: Expected | None = None,
     ) -> None:
         if not replay.exact:
             raise NoProgram("a function takes part whose difference cancels digits")
@@ -95,6 +100,7 @@ class LanesEngine:
         self._tensor = tensor
         self._hoisted = hoisted
         self._memory = memory
+        self._expected = expected
         self._programs: dict[int, Program | None] = {}
         self._terms = 2
         self._compared = self._added_up = False
@@ -139,12 +145,12 @@ class LanesEngine:
         if self.obstacle is not None:
             return None
         try:
-            self._compare()
+            self.compare()
             found = self._computed(indices, steps, central)
             if central and self.obstacle is None:
                 self._add_up(indices, steps, *found)
         except Exception as fault:
-            self.obstacle = f"they could not be run ({oneline(fault)})"
+            self.obstacle = _fault(fault)
         return found if self.obstacle is None else None
 
     def _settled(self, attempt: Attempt, indices: IndexArray, refused: BoolArray) -> Differences:
@@ -209,26 +215,55 @@ class LanesEngine:
 
     # -- trust ------------------------------------------------------------------------------------
 
-    def _compare(self) -> None:
-        """Compare a few differences with the replay's, before any is trusted."""
+    def compare(self) -> str | None:
+        """Compare a few differences, before any is trusted; return what they disagreed in."""
         if self._compared:
-            return
+            return self.obstacle
         self._compared = True
+        try:
+            self._compare()
+        except Exception as fault:
+            self.obstacle = _fault(fault)
+        return self.obstacle
+
+    def _compare(self) -> None:
+        if self._expected is not None:
+            probes = spread_over(self._tensor.size)
+            steps = np.full(len(probes), PROBE_STEP)
+            found = self._computed(probes, steps, central=True)
+            self._hold_against(self._expected, probes, steps, *found)
+            return
         survey = self.replay.survey
         changes, refused = self._computed(
             survey.probes, np.full(len(survey.probes), PROBE_STEP), central=True
         )
         self.obstacle = one_by_one(survey, changes[0], -changes[1], refused, _RELATIVE)
 
+    def _hold_against(
+        self,
+        expected: Expected,
+        indices: IndexArray,
+        steps: FloatArray,
+        changes: FloatArray,
+        refused: BoolArray,
+    ) -> None:
+        with np.errstate(invalid="ignore"):  # of refused copies
+            self.obstacle = expected.unlike(indices, steps, changes[0] - changes[1], refused)
+
     def _add_up(
         self, indices: IndexArray, steps: FloatArray, changes: FloatArray, refused: BoolArray
     ) -> None:
-        """Compare the derivatives of many elements with the replay's along a direction.
+        """Compare the derivatives of many elements: each, or with the replay's along a direction.
 
         The first time that a slice has this structure in the process: the replay moves all of the
         elements at once, and one wrong element shows.
         """
-        small = float(steps.max(initial=0.0)) <= _SMALL_STEP
+        if self._expected is not None:
+            if not self._added_up:
+                self._added_up = True
+                self._hold_against(self._expected, indices, steps, changes, refused)
+            return
+        small = float(steps.max(initial=0.0)) <= SMALL_STEP
         if self._added_up or not small or len(np.unique(indices)) < max(_MANY, len(indices)):
             return
         self._added_up = True
@@ -245,6 +280,10 @@ class LanesEngine:
             if len(_agreed) >= _MOST_REMEMBERED:
                 _agreed.clear()
             _agreed.add(key)
+
+
+def _fault(fault: Exception) -> str:
+    return f"they could not be run ({oneline(fault)})"
 
 
 def least_seconds(replay: ReplayEngine, count: int) -> float:

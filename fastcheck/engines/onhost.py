@@ -8,6 +8,7 @@ from math import inf
 
 import numpy as np
 
+from fastcheck.engines.adjoint import Expected
 from fastcheck.engines.assignment import TRUSTED, Assignment
 from fastcheck.engines.choice import (
     WORTH_A_KERNEL,
@@ -54,21 +55,30 @@ class HostPlanner:
     _hoisted: Hoisted = field(default_factory=Hoisted, init=False)
 
     def assign(
-        self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool, seconds_a_call: float
+        self,
+        tensor: Tensor,
+        count: int,
+        replay: ReplayEngine,
+        trial: bool,
+        seconds_a_call: float,
+        expected: Expected | None = None,
     ) -> Assignment:
         """Choose between a kernel and the replay, for `count` elements.
 
-        A `trial` leaves no trace in the cost model: nothing is going to be computed.
+        A `trial` leaves no trace in the cost model: nothing is going to be computed. With the
+        derivatives that are `expected`, the replay engine is not run to compare others with it.
         """
         if self.engine == "replay" or not tensor.size:
             return Assignment(replay, TRUSTED, costs_of(replay, None, count, seconds_a_call))
-        quickest = self._quickest(tensor, count, replay, trial)
+        quickest = self._quickest(tensor, count, replay, trial, expected)
         seconds = quickest.seconds(count)
         if self.engine == "auto" and (
             seconds < WORTH_A_KERNEL or not lowering_pays(replay.slice, seconds, trial)
         ):
             return Assignment(quickest, TRUSTED, costs_of(quickest, None, count, seconds_a_call))
-        fused, obstacle, costs = self._kernel(tensor, count, quickest, replay, seconds_a_call)
+        fused, obstacle, costs = self._kernel(
+            tensor, count, quickest, replay, seconds_a_call, expected
+        )
         if fused is not None and self.engine == "auto" and not kernel_pays(fused, costs, trial):
             if never_pays(costs):
                 no_kernel.add(replay.slice, quickest.seconds(count), NOT_QUICKER)
@@ -81,15 +91,22 @@ class HostPlanner:
         return Assignment(quickest, f"{TRUSTED}; no kernel, because {obstacle}", costs)
 
     def _quickest(
-        self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool
+        self,
+        tensor: Tensor,
+        count: int,
+        replay: ReplayEngine,
+        trial: bool,
+        expected: Expected | None,
     ) -> ReplayEngine | LanesEngine:
         """Return the replay engine, in machine code where that is quicker."""
         if self.engine != "auto":
             return replay
         with suppress(Exception):  # no program, or no LLVM: the replay is known to run
-            if interpreter_pays(replay, count, trial):
-                lanes = LanesEngine(replay, tensor, self._hoisted, self.memory)
-                if lanes.seconds(count) < replay.seconds(count):
+            if expected is not None or interpreter_pays(replay, count, trial):
+                lanes = LanesEngine(replay, tensor, self._hoisted, self.memory, expected)
+                seconds = lanes.seconds(count)
+                quicker = seconds < replay.least_seconds or seconds < replay.seconds(count)
+                if quicker and (expected is None or lanes.compare() is None):
                     return lanes
         return replay
 
@@ -108,6 +125,7 @@ class HostPlanner:
         quickest: ReplayEngine | LanesEngine,
         replay: ReplayEngine,
         seconds_a_call: float,
+        expected: Expected | None,
     ) -> tuple[FusedEngine | None, str | None, Costs]:
         """Make the kernels of a tensor, or say what stands in the way; and what engines cost."""
         without, worth = costs_of(quickest, None, count, seconds_a_call), inf
@@ -117,7 +135,7 @@ class HostPlanner:
         if known is not None:
             return None, known, without
         try:
-            fused = FusedEngine(replay, tensor, self.memory, worth)
+            fused = FusedEngine(replay, tensor, self.memory, worth, expected=expected)
             return fused, None, costs_of(quickest, fused, count, seconds_a_call)
         except NotFusable as why:
             obstacle = str(why)

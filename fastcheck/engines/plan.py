@@ -14,10 +14,11 @@ from fastcheck.devices import Device, budget, resolve_devices
 from fastcheck.devices.cpu import cpu_device
 from fastcheck.devices.gpu import seconds_to_start_gpu
 from fastcheck.differences import Bases
+from fastcheck.engines.adjoint import Adjoint
 from fastcheck.engines.assignment import Assignment, Plan
 from fastcheck.engines.batched import REASON as BATCHED
 from fastcheck.engines.batched import BatchedEngine
-from fastcheck.engines.choice import Costs, costs_of
+from fastcheck.engines.choice import Costs, costs_of, machine_code_at_hand
 from fastcheck.engines.compiled_calls import refused_by_traces
 from fastcheck.engines.compiled_plan import CompiledPlanner
 from fastcheck.engines.crosscheck import Noise, disagreement
@@ -99,6 +100,7 @@ class Planner:
         self._bases = Bases()
         self._compiled: CompiledPlanner | None = None
         self._joint: Jointly | None = None
+        self._backward: Adjoint | None = None
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:
@@ -166,6 +168,9 @@ class Planner:
         if obstacle is None:
             try:
                 replay = self._replay(tensor)
+                assignment = self._as_expected(tensor, count, replay, trial)
+                if assignment is not None:
+                    return assignment
                 obstacle = self._disagreement(replay, tensor)
             except FastcheckError:
                 raise
@@ -175,6 +180,33 @@ class Planner:
             self._insist(obstacle)
             return self._by_loop(count, obstacle)
         return self._by_trace(tensor, count, replay, trial)
+
+    def _as_expected(
+        self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool
+    ) -> Assignment | None:
+        """Assign machine code whose answers are held against a backward pass through the graph.
+
+        The graph itself is compared with the user's function along a direction of all tensors.
+        None where that does not suffice, or where the answers are to come from elsewhere: then the
+        replay engine is cross-checked, and others are compared with it.
+        """
+        elsewhere = self._elsewhere
+        if self._engine == "replay" or not tensor.size or not machine_code_at_hand():
+            return None
+        if elsewhere.devices[0].is_gpu or elsewhere.precision != "float64":
+            return None
+        what = structure(replay.slice)
+        if self._trust.has(what):
+            return None
+        expected = self._adjoint().of(tensor.name)
+        if expected is None or not self._jointly(replay).covers(tensor, expected.typical):
+            return None
+        seconds = self._seconds_a_call()
+        found = self._host.assign(tensor, count, replay, trial, seconds, expected)
+        if found.engine is replay or (self._choose_device and self._is_worth_a_gpu(found)):
+            return None
+        self._trust.add(what)
+        return found
 
     def _by_trace(
         self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool
@@ -277,6 +309,13 @@ class Planner:
             self._trust.add_sizes(what, replay.survey)
             return None
         return f"the cross-check failed: {found}"
+
+    def _adjoint(self) -> Adjoint:
+        """Return the derivatives by a backward pass, one for all tensors."""
+        if self._backward is None:
+            assert self.plan.graph is not None
+            self._backward = Adjoint(self.plan.graph)
+        return self._backward
 
     def _jointly(self, replay: ReplayEngine) -> Jointly:
         """Return the comparison along a direction of all tensors, one for all of them."""

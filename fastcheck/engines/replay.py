@@ -142,6 +142,11 @@ class ReplayEngine:
         # A rule may hold a few temporaries of the largest stack.
         return self.sizes.peak + 3 * self.sizes.largest
 
+    @property
+    def least_seconds(self) -> float:
+        """Estimate the time of any differences from below, without a survey."""
+        return len(self.slice.nodes) * self._pace.rule
+
     def seconds(self, count: int) -> float:
         """Estimate the time of the differences of `count` elements."""
         pace, chunks = self._pace, -(-count // self.chunk)
@@ -281,7 +286,7 @@ class ReplayEngine:
         size, most = self._tensor.size, _PROBES
         with self._at_work():
             while True:
-                probes = np.unique(np.linspace(0, size - 1, min(most, size)).astype(np.int64))
+                probes = spread_over(size, most)
                 many, sizes = len(probes), Sizes()
                 every = np.concatenate([probes, probes, indices])
                 by = np.concatenate([np.repeat([PROBE_STEP, -PROBE_STEP], many), moves])
@@ -406,6 +411,11 @@ class ReplayEngine:
             copies = (context.copies,)
             kinks = {n: np.broadcast_to(to_host(at), copies) for n, at in context.kinks.items()}
         return _Outcome(change.astype(np.float64), kinked != 0, diverged != 0, kinks)
+
+
+def spread_over(size: int, most: int = _PROBES) -> IndexArray:
+    """Return a few flat indices of a tensor, spread over all of it."""
+    return np.unique(np.linspace(0, size - 1, min(most, size)).astype(np.int64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastcheck.differences import Delta
 from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.trace.graph import Node
@@ -38,6 +40,12 @@ class Survey:
     probes: IndexArray
     up: FloatArray
     down: FloatArray
+
+    def slope(self, step: float) -> float:
+        """Return the root mean square of their derivatives, by J(θ + step) − J(θ)."""
+        slopes = self.up[np.isfinite(self.up)] / step
+        top = float(np.abs(slopes).max(initial=0.0))
+        return top * math.sqrt(float(np.mean((slopes / top) ** 2))) if top else 0.0
 
 
 class Sizes:

@@ -13,7 +13,7 @@ from fastcheck.engines.crosscheck import disagreement
 from fastcheck.engines.jointly import Jointly
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
-from fastcheck.engines.replay import ReplayEngine
+from fastcheck.engines.replay import PROBE_STEP, ReplayEngine
 from fastcheck.engines.rounding import roundings
 from fastcheck.params import ParamTree
 from fastcheck.trace.simplify import simplify
@@ -68,7 +68,7 @@ class Compared:
         return ReplayEngine(self.graph, tensor, self.loop.loss, 10**8, lambda *_: np.zeros(1))
 
     def covers(self, name: str) -> bool:
-        return self.joint.covers(self.tree[name], self.replay(name).survey)
+        return self.joint.covers(self.tree[name], self.replay(name).survey.slope(PROBE_STEP))
 
     def disagreement(self, name: str) -> str | None:
         return disagreement(

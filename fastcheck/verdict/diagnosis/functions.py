@@ -13,7 +13,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.trace.graph import Node, SourceLine
-from fastcheck.verdict.diagnosis.backward import is_elementwise, pull_back
+from fastcheck.trace.backward import is_elementwise, pull_back
 
 _MOST_OPERATIONS = 12
 

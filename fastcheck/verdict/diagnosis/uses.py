@@ -23,7 +23,7 @@ from fastcheck.trace.primitives import (
     TRANSPOSE,
     contract_values,
 )
-from fastcheck.verdict.diagnosis.backward import (
+from fastcheck.trace.backward import (
     factor_gradient,
     is_elementwise,
     operand_gradients,

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.trace.primitives import CONTRACT
-from fastcheck.verdict.diagnosis.backward import operand_gradients
+from fastcheck.trace.backward import operand_gradients
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
 from fastcheck.verdict.diagnosis.functions import Function, functions_of, slopes_at
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass

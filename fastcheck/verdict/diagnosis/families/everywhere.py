@@ -17,7 +17,7 @@ import numpy as np
 from fastcheck.engines.base import FloatArray
 from fastcheck.trace.graph import PARAMETER, Node
 from fastcheck.trace.primitives import CONTRACT, INDEX, MAX, MIN, SUM
-from fastcheck.verdict.diagnosis.backward import (
+from fastcheck.trace.backward import (
     Fault,
     factor_gradient,
     is_elementwise,

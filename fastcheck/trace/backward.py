@@ -1,7 +1,7 @@
 """A backward pass through the traced forward pass: what a hand-written one should have computed.
 
-It is used to recognise mistakes, never to judge: the verdict rests on finite differences alone, and
-a diagnosis uses this only after it gave the numerical gradient itself.
+It is never what a gradient is judged by: the verdict rests on finite differences alone. Engines are
+held against it before their differences are trusted, and mistakes are recognised by it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastcheck.engines.base import FloatArray
 from fastcheck.trace.graph import PARAMETER, Node, Primitive
 from fastcheck.trace.primitives import (
     ACCUMULATE_AT,
@@ -40,6 +40,7 @@ from fastcheck.trace.primitives import (
     contract_values,
 )
 
+FloatArray = NDArray[np.float64]
 _BETWEEN = 0.5
 _AT_CORNERS = ContextVar("slope at corners", default=_BETWEEN)
 
