@@ -102,7 +102,10 @@ class LanesEngine:
         self._memory = memory
         self._expected = expected
         self._programs: dict[int, Program | None] = {}
-        self._terms = 2
+        writing, running = _least(replay, tensor.size)
+        # A second step is out of the reach of short series: where running takes no longer than
+        # writing, one program is enough.
+        self._terms = 4 if running < writing else 2
         self._compared = self._added_up = False
         self._program(self._terms)
 
@@ -288,6 +291,11 @@ def _fault(fault: Exception) -> str:
 
 def least_seconds(replay: ReplayEngine, count: int) -> float:
     """Estimate from below what an engine of lanes would take, without making it."""
+    return _SECONDS_A_CALL + sum(_least(replay, count))
+
+
+def _least(replay: ReplayEngine, count: int) -> tuple[float, float]:
+    """Estimate the seconds that it takes to write a program, and to run it."""
     part = replay.slice
     moving = set(part.nodes)
     work = 0.0
@@ -295,8 +303,8 @@ def least_seconds(replay: ReplayEngine, count: int) -> float:
         work += prod(node.shape)
         if node.primitive is CONTRACT and any(operand in moving for operand in node.operands):
             work += _products(node)
-    seconds = work * 2 * count / LANES * _SECONDS_A_VECTOR / threads()
-    return _SECONDS_A_CALL + SECONDS_AN_OPERATION * len(part.nodes) + seconds
+    running = work * 2 * count / LANES * _SECONDS_A_VECTOR / threads()
+    return SECONDS_AN_OPERATION * len(part.nodes), running
 
 
 def _products(node: Node) -> float:
