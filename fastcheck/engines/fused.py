@@ -197,17 +197,8 @@ class FusedEngine:
 
     def settled(self, attempt: Attempt, indices: IndexArray) -> Differences:
         """Replay the copies that the kernels refused."""
-        refused, central = attempt.left[0], len(attempt.changes) == 2
-        if not refused.any():
-            return attempt.differences()
-        self.refused += int(refused.sum())
-        again = self.replay.differences(
-            self._tensor.name, indices[refused], attempt.steps[refused], central=central
-        )
-        found = attempt.differences(again.loss_calls)
-        found.plus[refused], found.minus[refused] = again.plus, again.minus
-        found.kinked[refused] = again.kinked
-        return found
+        self.refused += int(attempt.left[0].sum())
+        return self.replay.completing(attempt, indices)
 
     def is_as_expected(
         self, indices: IndexArray, steps: FloatArray, changes: FloatArray, refused: BoolArray

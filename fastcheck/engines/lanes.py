@@ -139,7 +139,8 @@ class LanesEngine:
         changes, refused = found
         left = np.broadcast_to(refused, changes.shape)
         kinked = np.zeros(len(indices), dtype=bool)
-        return self._settled(Attempt(steps.copy(), changes, kinked, left), indices, refused)
+        self.refused += int(refused.sum())
+        return self.replay.completing(Attempt(steps.copy(), changes, kinked, left), indices)
 
     def _attempted(
         self, indices: IndexArray, steps: FloatArray, central: bool
@@ -155,22 +156,6 @@ class LanesEngine:
         except Exception as fault:
             self.obstacle = _fault(fault)
         return found if self.obstacle is None else None
-
-    def _settled(self, attempt: Attempt, indices: IndexArray, refused: BoolArray) -> Differences:
-        """Replay the copies that the programs refused."""
-        if not refused.any():
-            return attempt.differences()
-        self.refused += int(refused.sum())
-        again = self.replay.differences(
-            self._tensor.name,
-            indices[refused],
-            attempt.steps[refused],
-            central=len(attempt.changes) == 2,
-        )
-        found = attempt.differences(again.loss_calls)
-        found.plus[refused], found.minus[refused] = again.plus, again.minus
-        found.kinked[refused] = again.kinked
-        return found
 
     # -- programs ---------------------------------------------------------------------------------
 

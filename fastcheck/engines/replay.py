@@ -234,7 +234,7 @@ class ReplayEngine:
         if not attempt.left.any():
             return attempt.differences()
         if self.careful is not self:
-            return self._by_careful(attempt, indices)
+            return self.careful.completing(attempt, indices)
         changes = attempt.changes
         calls = 0
         for row, sign in enumerate((1.0, -1.0)[: len(changes)]):
@@ -245,11 +245,14 @@ class ReplayEngine:
         kinked = attempt.kinked | attempt.left.any(axis=0)
         return replace(attempt, kinked=kinked).differences(calls)
 
-    def _by_careful(self, attempt: Attempt, indices: IndexArray) -> Differences:
-        """Complete an attempt in float64."""
+    def completing(self, attempt: Attempt, indices: IndexArray) -> Differences:
+        """Complete the attempt of another engine: replay the copies that it left."""
         left = attempt.left.any(axis=0)
-        again = self.careful.differences(
-            self._tensor.name, indices[left], attempt.steps[left], central=len(attempt.changes) == 2
+        if not left.any():
+            return attempt.differences()
+        central = len(attempt.changes) == 2
+        again = self.differences(
+            self._tensor.name, indices[left], attempt.steps[left], central=central
         )
         found = attempt.differences(again.loss_calls)
         found.plus[left], found.minus[left] = again.plus, again.minus
