@@ -30,6 +30,8 @@ from fastcheck.fusion.dims import NotFusable
 from fastcheck.lanes.writer import Hoisted
 from fastcheck.params import Tensor
 
+_SECONDS_OF_A_SURVEY = 5e-4
+"""To ask a replay how long it would take takes longer than what is done in less."""
 NOT_QUICKER = "it would not be quicker"
 
 
@@ -105,8 +107,10 @@ class HostPlanner:
             if expected is not None or interpreter_pays(replay, count, trial):
                 lanes = LanesEngine(replay, tensor, self._hoisted, self.memory, expected)
                 seconds = lanes.seconds(count)
-                quicker = seconds < replay.least_seconds or seconds < replay.seconds(count)
-                if quicker and (expected is None or lanes.compare() is None):
+                known = max(replay.least_seconds, 0.0 if expected is None else _SECONDS_OF_A_SURVEY)
+                if seconds >= known and seconds >= replay.seconds(count):
+                    return replay
+                if expected is None or lanes.compare() is None:
                     return lanes
         return replay
 

@@ -195,17 +195,19 @@ class Planner:
             return None
         if elsewhere.devices[0].is_gpu or elsewhere.precision != "float64":
             return None
-        what = structure(replay.slice)
-        if self._trust.has(what):
-            return None
         expected = self._adjoint().of(tensor.name)
-        if expected is None or not self._jointly(replay).covers(tensor, expected.typical):
+        if expected is None:
+            return None
+        what = structure(replay.slice)
+        known = self._trust.has(what)
+        if not known and not self._jointly(replay).covers(tensor, expected.typical):
             return None
         seconds = self._seconds_a_call()
         found = self._host.assign(tensor, count, replay, trial, seconds, expected)
         if found.engine is replay or (self._choose_device and self._is_worth_a_gpu(found)):
             return None
-        self._trust.add(what)
+        if not known:
+            self._trust.add(what)
         return found
 
     def _by_trace(
