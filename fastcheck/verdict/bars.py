@@ -12,8 +12,15 @@ from fastcheck.verdict.steps import scale_of
 
 U = 2.0**-53
 ROUNDINGS = 4.0
+LEAST_SQUARE, MOST_SQUARE = 2.0**-900, 2.0**900
+"""Sums of squares between these have lost nothing that counts below or above the range."""
 FLOOR = 64.0
 """So many units of roundoff of the largest derivative differences, propagated exactly, are off."""
+
+
+def any_of(where: BoolArray) -> bool:
+    """Whether any is True: the same as its method, only quicker."""
+    return bool(np.count_nonzero(where))
 
 
 def largest(values: FloatArray) -> float:
@@ -56,26 +63,40 @@ def gradient_noise(
     of H is at hand: the gap between the one-sided derivatives is h·Hᵢᵢ. So a gradient that has all
     but vanished is not called wrong for differing from another in its last digits.
     """
+    factor = ROUNDINGS * unit * math.sqrt(tensor.size)
     with np.errstate(all="ignore"):
-        curvature = 2 * gap
-        curvature /= steps
-    if apart is not None and apart.any():
+        return noise_from(sizes_at(tensor, indices), gap, steps, factor, apart)
+
+
+def sizes_at(tensor: Tensor, indices: IndexArray, scale: float | None = None) -> FloatArray:
+    """Return max(|θ|, the scale of the tensor) of some elements."""
+    sizes: FloatArray = tensor.value.ravel().take(indices)
+    np.abs(sizes, out=sizes)
+    return np.maximum(sizes, scale_of(tensor) if scale is None else scale, out=sizes)
+
+
+def noise_from(
+    sizes: FloatArray,
+    gap: FloatArray,
+    steps: FloatArray,
+    factor: float,
+    apart: BoolArray | None = None,
+) -> FloatArray:
+    """Return factor·√Hᵢᵢ·√(mean Hⱼⱼθⱼ²), with H from the gap; where it is not known it is zero."""
+    curvature = 2 * gap
+    curvature /= steps
+    if apart is not None:
         curvature[apart] = 0.0
-    if not math.isfinite(curvature.max(initial=0.0)):
-        curvature[~np.isfinite(curvature)] = 0.0
-    sizes = tensor.value.ravel().take(indices)
-    np.maximum(np.abs(sizes, out=sizes), scale_of(tensor), out=sizes)
     # Square roots first: products of curvatures may leave the range of floats.
-    bar: FloatArray = np.sqrt(curvature, out=curvature)
-    sizes *= bar
-    bar *= ROUNDINGS * unit * _root_mean_square(sizes)
-    bar *= math.sqrt(tensor.size)
+    bar = np.sqrt(curvature)
+    terms = sizes * bar
+    square, peak = float(terms.dot(terms)), 1.0
+    if not LEAST_SQUARE < square < MOST_SQUARE:
+        curvature[~np.isfinite(curvature)] = 0.0
+        np.sqrt(curvature, out=bar)
+        np.multiply(sizes, bar, out=terms)
+        peak = largest_size(terms) or 1.0
+        terms /= peak
+        square = float(terms.dot(terms))
+    bar *= factor * (peak * math.sqrt(square / max(len(bar), 1)))
     return bar
-
-
-def _root_mean_square(values: FloatArray) -> float:
-    """Return √(mean v²) of v ≥ 0, also where squares leave the range of floats; overwrites v."""
-    peak = largest_size(values) or 1.0
-    values /= peak
-    values *= values
-    return peak * math.sqrt(float(values.sum()) / max(len(values), 1))

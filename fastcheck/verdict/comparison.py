@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
-from fastcheck.verdict.bars import largest, largest_size
+from fastcheck.verdict.bars import LEAST_SQUARE, MOST_SQUARE, any_of, largest
+from fastcheck.verdict.conventions import on_kinks, slack
+from fastcheck.verdict.lazily import lazily
+from fastcheck.verdict.machine.sweeps import Sums, sums
 from fastcheck.verdict.measurement import Measurement
 from fastcheck.verdict.tolerances import Tolerance
 
 _UNRESOLVED = 1e4
 """A derivative that keeps fewer digits than this when its step changes is taken for rounding."""
-
-_LEAST_SQUARE, _MOST_SQUARE = 2.0**-900, 2.0**900
-"""Sums of squares between these have lost nothing that counts below or above the range."""
 
 _FAR_BELOW = 2.0**20
 """Where all gradients of a model are rounding, none shows that a zero is right. A tensor's may be
@@ -90,6 +89,8 @@ class Comparison:
         would be the zero of a backward pass that leaves them out.
     open_kinks : (k,) bool
         Elements on a kink whose analytic value is none of the one-sided derivatives.
+    sums : Sums or None
+        What follows, as machine code has computed it; None where something is out of the ordinary.
     """
 
     analytic: FloatArray
@@ -99,13 +100,14 @@ class Comparison:
     negligible: float
     weak: BoolArray
     open_kinks: BoolArray
+    sums: Sums | None = None
 
     @classmethod
     def of(
         cls, analytic: FloatArray, measured: Measurement, tolerance: Tolerance, floor: float
     ) -> Comparison:
         """Compare, with elements on a kink held against their one-sided derivatives."""
-        kinks = _on_kinks(analytic, measured, tolerance)
+        kinks = on_kinks(analytic, measured, tolerance)
         return cls(
             analytic,
             kinks.measured,
@@ -116,33 +118,52 @@ class Comparison:
             kinks.open,
         )
 
-    @cached_property
+    @classmethod
+    def summed(
+        cls, analytic: FloatArray, measured: Measurement, tolerance: Tolerance, floor: float
+    ) -> Comparison | None:
+        """Compare in machine code; None unless all is ordinary: finite, and off the kinks."""
+        m, least = measured, max(floor, measured.floor)
+        if m.plain is None:
+            return None
+        found = sums(
+            analytic,
+            m.values,
+            m.error_bar,
+            m.gradient_noise,
+            (*m.plain, tolerance.rtol, tolerance.gamma, least),
+        )
+        if found is None:
+            return None
+        return cls(analytic, m, tolerance, least, _FAR_BELOW * floor, m.kinked, m.kinked, found)
+
+    @lazily
     def lost(self) -> BoolArray:
         """Elements without a numerical derivative: the loss is not finite around θ."""
         return ~np.isfinite(self.measured.values)
 
-    @cached_property
+    @lazily
     def any_lost(self) -> bool:
         """Whether there are any of these."""
-        return bool(self.lost.any())
+        return self.sums is None and any_of(self.lost)
 
-    @cached_property
+    @lazily
     def any_kinked(self) -> bool:
         """Whether any element is set apart because it lies on a kink."""
-        return bool(self.measured.kinked.any())
+        return self.sums is None and any_of(self.measured.kinked)
 
-    @cached_property
+    @lazily
     def deviation(self) -> FloatArray:
         """|g − n|."""
         difference: FloatArray = self.analytic - self.measured.values
         return np.abs(difference, out=difference)
 
-    @cached_property
+    @lazily
     def allowed(self) -> FloatArray:
         """B + rtol·max(|g|, |n|) + γS."""
-        slack = _slack(self.analytic, self.measured.values, self.tolerance)
-        slack += self.measured.error_bar
-        return slack
+        allowed = slack(self.analytic, self.measured.values, self.tolerance)
+        allowed += self.measured.error_bar
+        return allowed
 
     @property
     def ratio(self) -> FloatArray:
@@ -150,35 +171,53 @@ class Comparison:
         ratio: FloatArray = np.maximum(self.allowed, 1e-300)
         return np.divide(self.deviation, ratio, out=ratio)
 
-    @cached_property
+    @lazily
     def outside(self) -> BoolArray:
         """Elements, also on kinks, whose two derivatives differ by more than is allowed."""
         return self.deviation > self.allowed
 
-    @cached_property
+    @lazily
     def candidates(self) -> BoolArray:
         """Elements off the kinks that differ by more than is allowed."""
         return self.outside & ~self.measured.kinked if self.any_kinked else self.outside
 
-    @cached_property
+    @lazily
     def any_candidates(self) -> bool:
         """Whether there are any of these."""
-        return bool(self.candidates.any())
+        if self.sums is not None:
+            return self.sums.any_outside
+        return any_of(self.candidates)
 
-    @cached_property
+    @lazily
     def wrong(self) -> BoolArray:
         """Candidates that differ by more than rounding may leave of a vanishing derivative."""
         if not self.any_candidates:
             return self.candidates
         return self.candidates & (self.deviation > self.allowed + self.floor)
 
-    @cached_property
+    @lazily
+    def any_wrong(self) -> bool:
+        """Whether there are any of these."""
+        return self.any_candidates and any_of(self.wrong)
+
+    def furthest(self) -> int:
+        """Return the position of the element furthest outside its bar, off kinks if possible."""
+        if self.sums is not None:
+            return self.sums.furthest
+        ratio, kinked = self.ratio, self.measured.kinked
+        if self.any_lost:
+            ratio[self.lost] = -1.0
+        if self.any_kinked and (~self.lost & ~kinked).any():
+            ratio[kinked & ~self.open_kinks] = -1.0
+        return int(ratio.argmax())
+
+    @lazily
     def scale(self) -> float:
         """max(‖g‖, ‖n‖)."""
         whole = norm(self.analytic) if self.any_lost else self.sizes[0]
         return max(whole, self.sizes[1])
 
-    @cached_property
+    @lazily
     def resolution(self) -> float:
         """ρ, the smallest relative error that could have been seen: ‖B‖/max(‖g‖, ‖n‖).
 
@@ -188,17 +227,23 @@ class Comparison:
         coarsest = self.coarsest
         if self.any_candidates or not coarsest > self.tolerance.rho_max:
             return coarsest
-        return self._share(self.measured.error_bar)
+        return self._share(self._norm_of(0.0))
 
-    @cached_property
+    @lazily
     def coarsest(self) -> float:
         """What ρ is if the floor is needed to explain an element."""
-        return self._share(self.measured.error_bar + self.floor)
+        return self._share(self._norm_of(self.floor))
 
-    def _share(self, bars: FloatArray) -> float:
-        """Return ‖bars‖/max(‖g‖, ‖n‖); 0 for 0/0."""
+    def _norm_of(self, floor: float) -> float:
+        """Return ‖B + floor‖; infinite if a bar is."""
+        if self.sums is not None:
+            return self.sums.bars_and_floor if floor else self.sums.bars
+        bars = self.measured.error_bar + floor
         endless = not math.isfinite(bars.max(initial=0.0)) and bool(np.isinf(bars).any())
-        bar = math.inf if endless else norm(bars)
+        return math.inf if endless else norm(bars)
+
+    def _share(self, bar: float) -> float:
+        """Return bar/max(‖g‖, ‖n‖); 0 for 0/0."""
         if self.scale > 0:
             return bar / self.scale
         return 0.0 if bar == 0 else math.inf
@@ -211,20 +256,22 @@ class Comparison:
         """Whether some element that is not zero was compared with a derivative it must equal."""
         return not self.weak.any() or bool(self.analytic.any() or self.measured.values.any())
 
-    @cached_property
+    @lazily
     def relative_error(self) -> float:
         """‖g − n‖/(‖g‖ + ‖n‖) over the elements that have both; 0 for 0 = 0."""
         total = sum(self.sizes)
         return self.difference / total if total > 0 else 0.0
 
-    @cached_property
+    @lazily
     def difference(self) -> float:
         """‖g − n‖ over the elements that have both."""
-        return norm(self.deviation)
+        return norm(self.deviation) if self.sums is None else self.sums.difference
 
-    @cached_property
+    @lazily
     def sizes(self) -> tuple[float, float]:
         """(‖g‖, ‖n‖) over the elements that have both."""
+        if self.sums is not None:
+            return self.sums.sizes
         there = self.analytic[~self.lost] if self.any_lost else self.analytic
         return norm(there), norm(self.measured.values)
 
@@ -239,9 +286,11 @@ class Comparison:
         whole = (abs(sums.scale() - 1) - sums.uncertainty()) / 2
         return float(np.fmax(np.max(each, initial=0.0), whole if math.isfinite(whole) else 0.0))
 
-    @cached_property
+    @lazily
     def projection(self) -> Projection:
         """The sums for the scale β, without the elements that are lost or on a kink."""
+        if self.sums is not None:
+            return Projection(*self.sums.projection)
         m, g = self.measured, self.analytic
         if self.any_lost or self.any_kinked:
             there = ~self.lost & ~m.kinked
@@ -251,19 +300,21 @@ class Comparison:
         terms = np.abs(g)  # a buffer for all sums: fresh memory costs more than they do
         with np.errstate(over="ignore"):
             buried = terms < r
+            any_buried = any_of(buried)
             if m.stairs:
                 # Stairs err the same way in many elements: their errors do not average out.
                 fixed, r = fixed + r, np.zeros(len(r))
             fixed *= terms
             product = np.multiply(g, m.values, out=terms).sum()
             square = np.multiply(g, g, out=terms).sum()
-            below = terms[buried].sum() if buried.any() else 0.0
+            below = terms[buried].sum() if any_buried else 0.0
             np.multiply(g, r, out=terms)
             random = np.multiply(terms, terms, out=terms).sum()
             return Projection(
                 float(product), float(square), float(random), float(fixed.sum() + below)
             )
 
+    @lazily
     def scale_is_off(self) -> bool:
         """Whether the gradient as a whole is longer or shorter than errors and tolerance allow."""
         return self.projection.is_off(self.tolerance)
@@ -277,10 +328,17 @@ class Comparison:
         if not m.exact or self.any_lost or self.any_kinked:
             return False
         most = min(self.floor, self.negligible)
-        if largest(m.values) > most or largest(self.analytic) > most:
+        if max(self.tops) > most:
             return False
         unresolved = np.abs(m.values) <= _UNRESOLVED * (m.truncation + m.roundoff)
         return bool(np.all(unresolved))
+
+    @lazily
+    def tops(self) -> tuple[float, float]:
+        """(max |g|, max |n|) over what is finite."""
+        if self.sums is not None:
+            return self.sums.tops
+        return largest(self.analytic), largest(self.measured.values)
 
     @property
     def proven(self) -> BoolArray:
@@ -303,23 +361,24 @@ class Comparison:
             measured=self.measured.part(places),
             weak=self.weak[places],
             open_kinks=self.open_kinks[places],
+            sums=None,
         )
 
     def with_elements(self, places: IndexArray, other: Measurement) -> Comparison:
         """Return the comparison with some elements measured anew."""
         top = largest(self.measured.values)
-        kinks = _on_kinks(self.analytic[places], other, self.tolerance, top)
+        kinks = on_kinks(self.analytic[places], other, self.tolerance, top)
         weak, still_open = self.weak.copy(), self.open_kinks.copy()
         weak[places], still_open[places] = kinks.weak, kinks.open
         measured = self.measured.with_elements(places, kinks.measured)
-        return replace(self, measured=measured, weak=weak, open_kinks=still_open)
+        return replace(self, measured=measured, weak=weak, open_kinks=still_open, sums=None)
 
 
 def norm(values: FloatArray) -> float:
     """Return the Euclidean norm of the finite elements, safe from overflow and underflow."""
     with np.errstate(all="ignore"):
         square = float(values.dot(values))
-    if _LEAST_SQUARE < square < _MOST_SQUARE:
+    if LEAST_SQUARE < square < MOST_SQUARE:
         return math.sqrt(square)
     peak = largest(values)
     if peak == 0:
@@ -329,62 +388,3 @@ def norm(values: FloatArray) -> float:
     if not math.isfinite(square):
         square = float(squares[np.isfinite(values)].sum())
     return peak * math.sqrt(square)
-
-
-def _slack(
-    analytic: FloatArray, values: FloatArray, tolerance: Tolerance, top: float | None = None
-) -> FloatArray:
-    """Return rtol·max(|g|, |n|) + γS; S is `top`, or the largest of the values."""
-    sizes = np.abs(values)
-    scale = largest_size(sizes) if top is None else top
-    slack: FloatArray = np.maximum(np.abs(analytic), sizes, out=sizes)
-    slack *= tolerance.rtol
-    slack += tolerance.gamma * scale
-    return slack
-
-
-@dataclass(frozen=True)
-class _Kinks:
-    """Elements on a kink, held against g: how they are measured now, and which are what."""
-
-    measured: Measurement
-    weak: BoolArray
-    open: BoolArray
-
-
-def _on_kinks(
-    analytic: FloatArray, measured: Measurement, tolerance: Tolerance, top: float | None = None
-) -> _Kinks:
-    """Replace n on a kink by the one-sided derivative, or the mean of both, that g equals.
-
-    Frameworks and people take one of these by convention (ReLU'(0) = 0, 1 or ½). Where g is one of
-    them to the last digits, nothing is left open, and the jump leaves the error bar.
-
-    Where the one-sided derivatives are equal the kinks do not matter (the maximum that a softmax
-    subtracts, say) and the element is like any other. They may also cancel, between samples
-    below a ReLU whose weights are all zero; then 0 and 2n are right by convention, and left open.
-    """
-    m = measured
-    none = np.zeros(len(m.values), dtype=bool)
-    if not m.kinked.any():
-        return _Kinks(m, none, none)
-    top = largest(m.values) if top is None else top
-    choices = m.values + np.array([[-1.0], [0.0], [1.0]]) * m.jump
-    distance = np.abs(analytic - choices)
-    best = choices[np.argmin(distance, axis=0), np.arange(len(analytic))]
-    bar = 2 * m.roundoff + m.gradient_noise
-    slack = bar + _slack(analytic, best, tolerance, top)
-    equal = m.kinked & (distance.min(axis=0) <= slack)
-    smooth = m.kinked & (m.jump <= bar + _slack(m.values, m.values, tolerance, top))
-    by_convention = (np.abs(analytic) <= slack) | (np.abs(analytic - 2 * m.values) <= slack)
-    ordinary = smooth & (equal | ~by_convention)
-    settled = replace(
-        m,
-        values=np.where(equal, best, m.values),
-        error_bar=np.where(equal | ordinary, bar, m.error_bar),
-        truncation=np.where(equal | ordinary, 0.0, m.truncation),
-        jump=np.where(equal | ordinary, 0.0, m.jump),
-        kinked=m.kinked & ~ordinary,
-    )
-    weak = equal & ~ordinary & (np.abs(best) <= bar) & (m.jump > bar)
-    return _Kinks(settled, weak, settled.kinked & ~equal)

@@ -60,16 +60,18 @@ def judged(
     indices = names.indices
     if not len(indices):
         return _nothing(names, measurement, tolerance)
-    finite = np.isfinite(analytic)
-    if not finite.all():
-        usable = np.where(finite, analytic, 0.0)
-        comparison = Comparison.of(usable, measurement, tolerance, floor)
-        return _not_finite(names, comparison, analytic)
-    comparison = Comparison.of(analytic, measurement, tolerance, floor)
+    comparison = Comparison.summed(analytic, measurement, tolerance, floor)
+    if comparison is None:
+        finite = np.isfinite(analytic)
+        if not finite.all():
+            usable = np.where(finite, analytic, 0.0)
+            comparison = Comparison.of(usable, measurement, tolerance, floor)
+            return _not_finite(names, comparison, analytic)
+        comparison = Comparison.of(analytic, measurement, tolerance, floor)
     looks = Looks(comparison, indices, remeasure)
     looks.settle()
     verdict, reason = _decide(looks, names, step)
-    wrong = looks.worst_of(looks.confirmed) if looks.confirmed.any() else None
+    wrong = looks.worst_of(looks.confirmed) if looks.any_confirmed else None
     found = _judgement(names, looks.comparison, verdict, reason, wrong)
     if verdict is Verdict.PASS and reason and looks.comparison.vanishes():
         return replace(found, resolution=looks.comparison.coarsest)
@@ -106,15 +108,13 @@ class Names:
 def _decide(looks: Looks, names: Names, step: float | None) -> tuple[Verdict, str]:
     """Return the verdict on elements that have all been looked at as far as that helps."""
     c = looks.comparison
-    if looks.confirmed.any():
+    if looks.any_confirmed:
         worst = looks.worst_of(looks.confirmed)
         count = int(np.count_nonzero(c.wrong | looks.confirmed))
         return Verdict.FAIL, reasons.wrong_elements(c, names.at(worst), worst, count)
-    projection = c.projection
     # Errors of stairs add up in one direction: they may pass for a scale, not for an element.
-    independent = not c.measured.stairs
-    if independent and projection.is_off(c.tolerance) and looks.confirms_scale():
-        text = reasons.wrong_scale(projection.scale(), projection.uncertainty())
+    if not c.measured.stairs and c.scale_is_off and looks.confirms_scale():
+        text = reasons.wrong_scale(c.projection.scale(), c.projection.uncertainty())
         return Verdict.FAIL, text
     if c.any_lost:
         count = int(np.count_nonzero(c.lost))
@@ -132,18 +132,19 @@ def _decide(looks: Looks, names: Names, step: float | None) -> tuple[Verdict, st
 def _weigh(looks: Looks, names: Names, step: float | None) -> tuple[Verdict, str]:
     """Return PASS if nothing is left open and the error bars are narrow, else why not."""
     c = looks.comparison
-    if c.wrong.any():
+    if c.any_wrong:
         worst = looks.worst_of(c.wrong)
         count = int(np.count_nonzero(c.wrong))
         return Verdict.INCONCLUSIVE, reasons.unconfirmed(count, names.at(worst), c.measured.exact)
-    if c.open_kinks.any():
+    if c.any_kinked and c.open_kinks.any():
         return Verdict.INCONCLUSIVE, reasons.kinks(c, names.first(c.open_kinks))
     if not c.has_evidence():
         return Verdict.INCONCLUSIVE, reasons.all_on_kinks()
     rho = c.resolution
     if rho > c.tolerance.rho_max:
         return Verdict.INCONCLUSIVE, reasons.resolution(c, rho, step)
-    return Verdict.PASS, reasons.passed(c, step)
+    unusual = c.any_kinked or step is not None
+    return Verdict.PASS, reasons.passed(c, step) if unusual else ""
 
 
 def _judgement(
@@ -155,10 +156,10 @@ def _judgement(
         verdict=verdict,
         reason=reason,
         relative_error=c.relative_error,
-        worst=_worst(names, c, _furthest(c) if worst is None else worst),
+        worst=_worst(names, c, c.furthest() if worst is None else worst),
         resolution=c.resolution,
         on_kinks=names.indices[c.measured.kinked] if c.any_kinked else names.indices[:0],
-        kinked=int(np.count_nonzero(c.measured.kinked)),
+        kinked=int(np.count_nonzero(c.measured.kinked)) if c.any_kinked else 0,
         step=_median(c.measured.steps),
         checked=len(names.indices),
         loss_calls=c.measured.loss_calls,
@@ -179,7 +180,8 @@ def _judgement(
 
 def _median(steps: FloatArray) -> float:
     """Return the median; most often all are the same, which is quick to see."""
-    return float(steps[0] if (steps == steps[0]).all() else np.median(steps))
+    same = np.count_nonzero(steps == steps[0]) == len(steps)
+    return float(steps[0] if same else np.median(steps))
 
 
 def _tiny(comparison: Comparison) -> list[str]:
@@ -202,18 +204,8 @@ def _finest(comparison: Comparison, wrong: int | None) -> float:
 
 def _share(comparison: Comparison) -> Projection:
     """Return what the tensor adds to the model's projection: nothing that it could not confirm."""
-    dependent = comparison.measured.stairs or comparison.scale_is_off()
+    dependent = comparison.measured.stairs or comparison.scale_is_off
     return Projection() if dependent else comparison.projection
-
-
-def _furthest(comparison: Comparison) -> int:
-    """Return the position of the element furthest outside its error bar, off kinks if possible."""
-    c, ratio = comparison, comparison.ratio
-    if c.any_lost:
-        ratio[c.lost] = -1.0
-    if c.any_kinked and (~c.lost & ~c.measured.kinked).any():
-        ratio[c.measured.kinked & ~c.open_kinks] = -1.0
-    return int(ratio.argmax())
 
 
 def _worst(names: Names, comparison: Comparison, position: int) -> Worst:

@@ -7,16 +7,14 @@ on a kink are measured nearer to θ, and the most curved ones with a second step
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
-from fastcheck.params import Tensor
-from fastcheck.verdict.bars import FLOOR, U, gradient_noise, largest_size
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts, take
-from fastcheck.verdict.stencil import three_point
+from fastcheck.verdict.reading import Reading, Site
+from fastcheck.verdict.stencil import derivatives
 from fastcheck.verdict.tolerances import Tolerance
 
 _DIVISORS = (16, 256, 4096)
@@ -36,9 +34,10 @@ class Exact:
     ----------
     probe : Probe
         The engine on this tensor.
-    tensor : Tensor
     indices : (k,) int64
         Flat C-order indices.
+    site : Site
+        How differences of these are read.
     step : float
         The first step of every element.
     tolerance : Tolerance
@@ -49,67 +48,77 @@ class Exact:
     def __init__(
         self,
         probe: Probe,
-        tensor: Tensor,
         indices: IndexArray,
+        site: Site,
         *,
         step: float,
         tolerance: Tolerance,
         rng: np.random.Generator,
     ) -> None:
-        self._probe, self._tensor, self._indices = probe, tensor, indices
+        self._probe, self._indices, self._site = probe, indices, site
         self._tolerance, self._rng = tolerance, rng
-        self._unit = probe.engine.unit_roundoff
-        self.steps = np.full(len(indices), step)
-        self._first = step
+        self.steps = np.empty(len(indices))
+        self.steps.fill(step)
+        self._first, self._moved = step, False
         self._further: Differences | None = None
 
     def measure(self, progress: Progress | None = None) -> Measurement:
         """Return the measurement; the user's calls are counted by the probe."""
         near = self._near(progress)
-        reacted = reacts(near)
-        apart = self._leave_kinks(near)
-        spread, found = self._leave_curvature(near, apart)
-        count = len(found.values)
+        found = self._site.read(near, self.steps)
+        reacted = found.top > 0 or reacts(near)
+        apart = None
+        if not found.ordinary:
+            apart = self._leave_kinks(near)
+            found = self._site.read(near, self.steps)
+        spread, found = self._leave_curvature(near, found, apart)
         return assemble(
             values=found.values,
-            roundoff=np.full(count, FLOOR * self._unit * found.top),
-            truncation=np.full(count, spread),
-            gradient_noise=self._gradient_noise(found, apart),
+            roundoff=self._site.floor * found.top,
+            truncation=spread,
+            gradient_noise=found.noise(apart),
             steps=self.steps,
             kinked=apart,
-            jump=np.where(apart, found.gap, 0.0) if apart.any() else None,
+            jump=None if apart is None else np.where(apart, found.gap, 0.0),
             loss_calls=self._probe.loss_calls,
             reacts=reacted,
             exact=True,
+            finite=found.ordinary,
+            plain=found.ordinary and self._site.machine,
         )
 
     def _near(self, progress: Progress | None) -> Differences:
         """Return the differences at the first step; of a few elements at the second one too."""
-        if len(self._indices) > _FEW:
+        count = len(self._indices)
+        if count > _FEW:
             return self._probe.differences(self._indices, self.steps, progress=progress)
         near, self._further = self._probe.at_each(
             self._indices, [self.steps, _OTHER_STEP * self.steps]
         )
         if progress is not None:
-            progress(len(self._indices))
+            progress(count)
         return near
 
-    def _leave_kinks(self, near: Differences) -> BoolArray:
-        """Measure kinked elements nearer to θ, in place; return those that stay on a kink."""
+    def _leave_kinks(self, near: Differences) -> BoolArray | None:
+        """Measure kinked elements nearer to θ, in place; return those that stay on a kink, if any.
+
+        An element whose loss is not finite is taken for kinked.
+        """
         kinked = _kinked(near)
-        if not kinked.any():
-            return kinked
         first = self.steps.copy()
         for divisor in _DIVISORS:
             places = np.flatnonzero(kinked)
             if not len(places):
-                break
+                return None
+            self._moved = True
             self.steps[places] = first[places] / divisor
             put(near, places, self._probe.differences(self._indices[places], self.steps[places]))
             kinked = _kinked(near)
-        return kinked
+        return kinked if kinked.any() else None
 
-    def _leave_curvature(self, near: Differences, apart: BoolArray) -> tuple[float, _Found]:
+    def _leave_curvature(
+        self, near: Differences, found: Reading, apart: BoolArray | None
+    ) -> tuple[float, Reading]:
         """Shrink the steps of curved elements, in place.
 
         Returns
@@ -117,122 +126,87 @@ class Exact:
         truncation : float
             What is left of it: the largest change of a sampled derivative when its step is
             tripled, which is eight times the truncation, and all of the rounding.
-        found : _Found
+        found : Reading
             The derivatives at the steps that are left.
         """
-        usable = np.flatnonzero(~apart) if apart.any() else None
-        found = self._found(near)
+        usable = None if apart is None else np.flatnonzero(~apart)
         if usable is not None and not len(usable):
             return 0.0, found
         for _ in range(_ROUNDS):
-            bends = found.bends()
-            places = self._sample(bends, usable)
-            changes, offending = self._changes(found, places)
-            spread = float(changes.max(initial=0.0))
-            if not offending.any():
+            places = self._sample(found, usable)
+            spread, offending = self._changes(found, places)
+            if offending is None:
                 return spread, found
-            least = float(np.min(bends[places][offending]))
-            curved = bends >= least
-            curved &= ~apart
+            bends = found.bends
+            curved = bends >= float(np.min(bends[places][offending]))
+            if apart is not None:
+                curved &= ~apart
             if not self._shrink(near, places[offending], np.flatnonzero(curved), spread):
                 return spread, found
-            found = self._found(near)
-        changes, _ = self._changes(found, self._sample(found.bends(), usable))
-        return float(changes.max(initial=0.0)), found
+            found = self._site.read(near, self.steps)
+        return self._changes(found, self._sample(found, usable))[0], found
 
-    def _sample(self, bends: FloatArray, usable: IndexArray | None) -> IndexArray:
-        """Return the most curved of the usable elements, and random ones; None for all.
+    def _sample(self, found: Reading, usable: IndexArray | None) -> IndexArray:
+        """Return the most curved of the usable elements, and random ones.
 
         Of a few elements all are known at the second step already.
         """
+        count = len(self._indices)
         if self._further is not None:
-            return np.arange(len(bends)) if usable is None else usable
+            return np.arange(count) if usable is None else usable
+        bends = found.bends
         if usable is None:
-            most = _largest_first(bends, _SAMPLE)
-            drawn = self._rng.choice(len(bends), min(_SAMPLE, len(bends)), replace=False)
+            most = _largest_first(bends, _SAMPLE, found.bent)
+            drawn = self._rng.choice(count, min(_SAMPLE, count), replace=False)
         else:
             most = usable[_largest_first(bends[usable], _SAMPLE)]
             drawn = self._rng.choice(usable, min(_SAMPLE, len(usable)), replace=False)
         return np.array(sorted({*most.tolist(), *drawn.tolist()}), dtype=np.int64)
 
-    def _changes(self, found: _Found, places: IndexArray) -> tuple[FloatArray, BoolArray]:
-        """Return the change of n at three times the step, and where it does matter."""
+    def _changes(self, found: Reading, places: IndexArray) -> tuple[float, BoolArray | None]:
+        """Return the largest change of n at three times the step, and where one matters, if any."""
         other = self._at_the_other_step(places)
-        values = found.values[places]
-        with np.errstate(all="ignore"):
-            changes = np.abs(three_point(other)[0] - values)
-        changes[other.kinked | ~np.isfinite(changes)] = 0.0
+        values = found.values
+        if len(places) < len(values):
+            values = values[places]
+        changes = derivatives(other)
+        changes -= values
+        np.abs(changes, out=changes)
+        if np.count_nonzero(other.kinked):
+            changes[other.kinked] = 0.0
+        spread = float(changes.max(initial=0.0))
+        if not math.isfinite(spread):
+            changes[~np.isfinite(changes)] = 0.0
+            spread = float(changes.max(initial=0.0))
+        floor = self._site.floor * found.top
+        if spread <= floor:
+            return spread, None
         relative = 1e-3 * self._tolerance.rtol * np.maximum(np.abs(values), 1e-3 * found.top)
-        offending: BoolArray = changes > np.maximum(relative, FLOOR * self._unit * found.top)
+        offending: BoolArray = changes > np.maximum(relative, floor)
         if offending.any():
             # This one takes all elements to compute, and is seldom needed.
-            offending &= changes > self._gradient_noise(found, None)[places]
-        return changes, offending
+            offending &= changes > found.noise()[places]
+        return spread, offending if offending.any() else None
 
     def _at_the_other_step(self, places: IndexArray) -> Differences:
         known, self._further = self._further, None  # it is for the first steps only
-        if known is not None and np.all(self.steps[places] == self._first):
-            return take(known, places)
+        if known is not None and (not self._moved or np.all(self.steps[places] == self._first)):
+            return known if len(places) == len(self._indices) else take(known, places)
         return self._probe.differences(self._indices[places], _OTHER_STEP * self.steps[places])
 
     def _shrink(
         self, near: Differences, judged: IndexArray, curved: IndexArray, spread: float
     ) -> bool:
         """Take smaller steps at `curved` if that helps at `judged`: rounding would only grow."""
-        self.steps[judged] /= 16
-        shorter = self.steps[judged]
+        shorter = self.steps[judged] / 16
         trial, other = self._probe.at_each(self._indices[judged], [shorter, _OTHER_STEP * shorter])
-        with np.errstate(all="ignore"):
-            changes = np.abs(three_point(other)[0] - three_point(trial)[0])
-        self.steps[judged] *= 16
+        changes = np.abs(derivatives(other) - derivatives(trial))
         if not np.max(np.where(other.kinked, 0.0, changes), initial=0.0) < spread / 8:
             return False
+        self._moved = True
         self.steps[curved] /= 16
         put(near, curved, self._probe.differences(self._indices[curved], self.steps[curved]))
         return True
-
-    def _found(self, near: Differences) -> _Found:
-        """Return n and E; what may be the rounding of float32 does not count as curvature."""
-        values, gap = three_point(near)
-        sizes = np.abs(values)
-        found = _Found(values, gap, sizes, largest_size(sizes))
-        if self._unit > U:
-            np.maximum(gap - FLOOR * self._unit * found.top, 0.0, out=gap)
-        return found
-
-    def _gradient_noise(self, found: _Found, apart: BoolArray | None) -> FloatArray:
-        return gradient_noise(
-            self._tensor, self._indices, found.gap, self.steps, self._tolerance.unit, apart
-        )
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Derivatives at some steps.
-
-    Attributes
-    ----------
-    values, gap : (k,) float64
-        n and E.
-    sizes : (k,) float64
-        |n|.
-    top : float
-        S, the largest of these that is finite.
-    """
-
-    values: FloatArray
-    gap: FloatArray
-    sizes: FloatArray
-    top: float
-
-    def bends(self) -> FloatArray:
-        """Return how curved the loss is in each element."""
-        bends = self.sizes + 1e-3 * self.top
-        with np.errstate(all="ignore"):
-            np.divide(self.gap, bends, out=bends)
-        if not math.isfinite(bends.max(initial=0.0)):
-            bends[~np.isfinite(bends)] = 0.0
-        return bends
 
 
 def _kinked(near: Differences) -> BoolArray:
@@ -243,11 +217,16 @@ def _kinked(near: Differences) -> BoolArray:
     return kinked
 
 
-def _largest_first(values: FloatArray, count: int) -> IndexArray:
-    """Return the positions of the largest values; of equal ones those that come first."""
+def _largest_first(values: FloatArray, count: int, about: float = math.inf) -> IndexArray:
+    """Return the positions of the largest values; of equal ones those that come first.
+
+    `about` may say how large the last of these is, roughly.
+    """
     if len(values) <= _BLOCK:
         return np.argsort(-values, kind="stable")[:count]
-    places = np.flatnonzero(values >= _at_most_the(values, count))
+    places = np.flatnonzero(values >= about)
+    if not count <= len(places) <= _BLOCK:
+        places = np.flatnonzero(values >= _at_most_the(values, count))
     return places[np.argsort(-values[places], kind="stable")][:count]
 
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
+from fastcheck.trace.backward import NoRuleError, operand_gradients
 from fastcheck.trace.graph import PARAMETER, Graph, Node
 from fastcheck.trace.primitives import LOG_SOFTMAX, MAX, MIN, elementwise
-from fastcheck.trace.backward import NoRuleError, operand_gradients
 
 _DRAWS = 6
 _ROUNDINGS = 4.0

@@ -33,11 +33,14 @@ class Looks:
         With everything that second looks have settled.
     confirmed : (k,) bool
         Elements that deviate in both looks.
+    any_confirmed : bool
+        Whether there are any.
     """
 
     def __init__(self, comparison: Comparison, indices: IndexArray, remeasure: Remeasure) -> None:
         self.comparison = comparison
         self.confirmed: BoolArray = np.zeros(len(indices), dtype=bool)
+        self.any_confirmed = False
         self._indices, self._remeasure = indices, remeasure
         self._seen = np.zeros(len(indices), dtype=bool)
 
@@ -54,10 +57,10 @@ class Looks:
             if not len(places):
                 break
             self._look(places[:batch])
-            if self.confirmed.any():
+            if self.any_confirmed:
                 return
         self._seek_gross_errors()
-        if self.confirmed.any():
+        if self.any_confirmed:
             return
         poor = np.flatnonzero(self._poor())
         if 0 < len(poor) <= 1 + len(self._indices) // _REFINED:
@@ -75,7 +78,7 @@ class Looks:
         weight = np.where(before.lost | before.measured.kinked, 0.0, weight)
         heaviest = np.argsort(-weight, kind="stable")[: _BATCHES[1]]
         other = self._remeasure(self._indices[heaviest])
-        return before.with_elements(heaviest, other).only(heaviest).scale_is_off()
+        return before.with_elements(heaviest, other).only(heaviest).scale_is_off
 
     def worst_of(self, where: BoolArray) -> int:
         """Return the position of the element of a mask that is furthest outside its bar."""
@@ -91,6 +94,7 @@ class Looks:
         other = self._remeasure(self._indices[places])
         after = before.with_elements(places, other)
         self.confirmed[places] = after.proven[places]
+        self.any_confirmed = bool(self.confirmed.any())
         new_bar = after.measured.error_bar[places]
         clears = np.where(candidate, new_bar < deviation, ~(new_bar >= bar))
         settled = after.measured.kinked[places] | (clears & ~after.outside[places])

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastcheck.engines.base import Engine, IndexArray
 from fastcheck.params import Tensor
-from fastcheck.verdict.bars import ROUNDINGS, largest
+from fastcheck.verdict.bars import ROUNDINGS, largest_size
 from fastcheck.verdict.black_box import BlackBox
 from fastcheck.verdict.choice import Chosen, choose_step
 from fastcheck.verdict.exact import Exact
@@ -18,6 +18,7 @@ from fastcheck.verdict.given_step import central_at
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.one_sided import forward
 from fastcheck.verdict.probing import Probe, Progress
+from fastcheck.verdict.reading import Site
 from fastcheck.verdict.second_look import look_black_box, look_exact
 from fastcheck.verdict.stairs import hides
 from fastcheck.verdict.stencil import Z
@@ -84,30 +85,36 @@ def measure(
     """
     if not len(indices):
         return _empty(engine.exact)
-    probe = Probe(engine, tensor.name)
-    measured = _measure(
-        probe,
-        tensor,
-        indices,
-        method,
-        step,
-        tolerance,
-        rng,
-        noise,
-        stairs,
-        progress,
-    )
-    hidden = _lost_on_stairs(probe, indices, measured, stairs) or (
-        not measured.reacts and hides(probe, tensor, indices, measured.steps, measured.noise)
-    )
-    floor = tolerance.saturation * tolerance.unit * engine.magnitude / scale_of(tensor)
-    coarse = engine.exact and engine.unit_roundoff > _U
-    return replace(
-        measured,
-        floor=floor,
+    probe, scale = Probe(engine, tensor.name), scale_of(tensor)
+    # What overflows shows in the numbers.
+    with np.errstate(all="ignore"):
+        if engine.exact and method == "central" and step == "auto":
+            site = Site(tensor, indices, scale, tolerance.unit, engine)
+            first = exact_step(tensor, scale)
+            propagated = Exact(probe, indices, site, step=first, tolerance=tolerance, rng=rng)
+            measured = propagated.measure(progress)
+        else:
+            measured = _measure(
+                probe,
+                tensor,
+                indices,
+                method,
+                step,
+                tolerance,
+                rng,
+                noise,
+                stairs,
+                progress,
+            )
+        hidden = (not engine.exact and _lost_on_stairs(probe, indices, measured, stairs)) or (
+            not measured.reacts and hides(probe, tensor, indices, measured.steps, measured.noise)
+        )
+        delicate = _is_delicate(measured, engine.loss, scale, tolerance)
+    return measured.noted(
+        floor=tolerance.saturation * tolerance.unit * engine.magnitude / scale,
         hidden=hidden,
-        coarse=coarse,
-        delicate=_is_delicate(measured, engine.loss, tensor, tolerance),
+        coarse=engine.exact and engine.unit_roundoff > _U,
+        delicate=delicate,
         loss_calls=probe.loss_calls,
     )
 
@@ -124,7 +131,7 @@ def _measure(
     stairs: float,
     progress: Progress | None,
 ) -> Measurement:
-    """Measure by the way that fits the engine, method and step."""
+    """Measure a black box, or at the user's step, or with forward differences."""
     central = method == "central"
     chosen = _step(probe, tensor, indices, step, tolerance, rng, noise, central=central)
     if not central or step != "auto":
@@ -140,10 +147,6 @@ def _measure(
             progress=progress,
         )
         return _noted(measured, chosen, stairs)
-    if probe.engine.exact:
-        return Exact(
-            probe, tensor, indices, step=chosen.step, tolerance=tolerance, rng=rng
-        ).measure(progress)
     box = BlackBox(
         probe,
         tensor,
@@ -156,13 +159,13 @@ def _measure(
     return _noted(box.measure(progress), chosen, stairs)
 
 
-def _is_delicate(measured: Measurement, loss: float, tensor: Tensor, tolerance: Tolerance) -> bool:
+def _is_delicate(measured: Measurement, loss: float, scale: float, tolerance: Tolerance) -> bool:
     """Whether rounding may move an analytic gradient by more than `tolerance` lets pass anyway.
 
     Where the parameters, moved by their own size, would change the loss far beyond its value, that
     is made of terms that cancel but for this share, and so are the derivatives.
     """
-    bend = largest(measured.gradient_noise) * scale_of(tensor) / (ROUNDINGS * tolerance.unit)
+    bend = largest_size(measured.gradient_noise) * scale / (ROUNDINGS * tolerance.unit)
     return abs(loss) * tolerance.gamma < _CANCELLING * tolerance.unit * bend
 
 
@@ -171,7 +174,7 @@ def _lost_on_stairs(
 ) -> bool:
     """Whether the loss moves in stairs, and elements that seem not to move it may be lost there."""
     coarse = stairs > _ROUNDOFFS * _U * abs(probe.engine.loss)
-    if probe.engine.exact or not coarse or measured.values.any():
+    if not coarse or measured.values.any():
         return False
     if not measured.reacts:
         return True

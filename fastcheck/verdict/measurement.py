@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.engines.base import BoolArray, FloatArray
+
+
+class Plain(NamedTuple):
+    """Parts of an error bar that are the same for every element."""
+
+    roundoff: float
+    truncation: float
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,9 @@ class Measurement:
     delicate : bool
         Whether the loss is so small beside its curvature that the rounding of an analytic gradient
         may count: near a solution, where the terms of its derivatives all but cancel.
+    plain : Plain or None
+        Where all is ordinary: every n is finite, nothing is set apart, and there is machine code to
+        sum it up with.
     """
 
     values: FloatArray
@@ -74,6 +85,13 @@ class Measurement:
     stairs: bool = False
     coarse: bool = False
     delicate: bool = False
+    plain: Plain | None = None
+
+    def noted(self, **known: Any) -> Measurement:
+        """Return it with other values of some attributes: `dataclasses.replace`, but quick."""
+        twin = object.__new__(Measurement)
+        twin.__dict__.update(self.__dict__, **known)
+        return twin
 
     def with_noise(self, noise: FloatArray) -> Measurement:
         """Return it with wider bars, for what rounding does to an analytic gradient."""
@@ -104,6 +122,7 @@ class Measurement:
             reacts=self.reacts or other.reacts,
             noise=max(self.noise, other.noise),
             stairs=self.stairs or other.stairs,
+            plain=None,
         )
 
 
@@ -122,8 +141,8 @@ _ARRAYS = (
 def assemble(
     *,
     values: FloatArray,
-    roundoff: FloatArray,
-    truncation: FloatArray,
+    roundoff: FloatArray | float,
+    truncation: FloatArray | float,
     gradient_noise: FloatArray,
     steps: FloatArray,
     loss_calls: int,
@@ -133,31 +152,48 @@ def assemble(
     jump: FloatArray | None = None,
     hidden: bool = False,
     floor: float = 0.0,
+    finite: bool = False,
+    plain: bool = False,
 ) -> Measurement:
-    """Return a Measurement; the error bar is the sum of its parts, NaN where n is not finite."""
-    kinked = np.zeros(len(values), dtype=bool) if kinked is None else kinked
-    bar = roundoff + truncation
-    bar += gradient_noise
+    """Return a Measurement; the error bar is the sum of its parts, NaN where n is not finite.
+
+    Parts that are the same for every element may be given as a number. It may be known that every
+    n is `finite`, and that machine code may sum it up, because all is `plain`.
+    """
+    count = len(values)
+    bar = gradient_noise + (roundoff + truncation)
     if jump is None:
-        jump = np.zeros(len(values))
+        jump = np.zeros(count)
     else:
         bar += jump
-    finite = np.isfinite(values)
-    if not finite.all():
-        bar[~finite] = np.nan
-        values = np.where(finite, values, np.nan)
+    if kinked is None:
+        kinked = np.zeros(count, dtype=bool)
+    if not finite:
+        known = np.isfinite(values)
+        kinked = kinked & known
+        bar[~known] = np.nan
+        values = np.where(known, values, np.nan)
     return Measurement(
         values=values,
         error_bar=bar,
-        roundoff=roundoff,
-        truncation=truncation,
+        roundoff=_everywhere(roundoff, count),
+        truncation=_everywhere(truncation, count),
         gradient_noise=gradient_noise,
         jump=jump,
         steps=steps,
-        kinked=kinked & finite,
+        kinked=kinked,
         loss_calls=loss_calls,
         reacts=reacts,
         hidden=hidden,
         exact=exact,
         floor=floor,
+        plain=Plain(float(roundoff), float(truncation)) if plain else None,
     )
+
+
+def _everywhere(part: FloatArray | float, count: int) -> FloatArray:
+    if isinstance(part, np.ndarray):
+        return part
+    same = np.empty(count)
+    same.fill(part)
+    return same

@@ -16,14 +16,23 @@ def three_point(near: Differences) -> tuple[FloatArray, FloatArray]:
     E equals the error of n exactly for one kink within ±h, and h|J''|/2 for a smooth loss.
     """
     with np.errstate(all="ignore"):
-        n = near.plus + near.minus
-        other = near.step_plus + near.step_minus
-        n /= other
-        gap = near.plus / near.step_plus
-        gap -= np.divide(near.minus, near.step_minus, out=other)
-        np.abs(gap, out=gap)
-        gap /= 2
-    return n, gap
+        return derivatives(near), half_gap(near)
+
+
+def half_gap(near: Differences) -> FloatArray:
+    """Return E; the caller looks after floating-point errors."""
+    gap = near.plus / near.step_plus
+    gap -= near.minus / near.step_minus
+    np.abs(gap, out=gap)
+    gap /= 2
+    return gap
+
+
+def derivatives(near: Differences) -> FloatArray:
+    """Return the central difference n; the caller looks after floating-point errors."""
+    n: FloatArray = near.plus + near.minus
+    n /= near.step_plus + near.step_minus
+    return n
 
 
 def five_point(near: Differences, far: Differences) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -50,20 +50,27 @@ def smallest_step(tensor: Tensor) -> float:
     return 16 * _U * tensor.peak
 
 
-def exact_step(tensor: Tensor) -> float:
+def exact_step(tensor: Tensor, scale: float | None = None) -> float:
     """Return h = 2⁻³⁰·scale: without cancellation a tiny step costs nothing and meets no kinks.
 
     The scale is that of the small parameters (the tenth percentile of those that are not zero): a
     flat vector may hold layers of very different sizes, and a step too small does no harm.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Whose step it is.
+    scale : float, optional
+        Its scale, where that is known already.
     """
+    whole = scale_of(tensor) if scale is None else scale
     values = tensor.value.ravel(order="K")
     # A few thousand, spread over all of it, tell as much.
     sizes = np.abs(values[:: max(1, values.size // _SAMPLED)])
-    if not sizes.all():
+    if np.count_nonzero(sizes) < sizes.size:
         sizes = sizes[sizes != 0]
     if not sizes.size:
-        return _EXACT * (scale_of(tensor) if tensor.peak else 1.0)
-    whole = scale_of(tensor)
+        return _EXACT * (whole if tensor.peak else 1.0)
     small = _tenth_percentile(sizes)
     return _EXACT * power_of_two(min(max(small, _LEAST_SHARE * whole), whole))
 
