@@ -325,8 +325,11 @@ def test_what_can_be_seen_in_a_gradient_is_true_whatever_was_done() -> None:
     assert said(spot, "missing-mask", W1=3 * W1)
 
 
-def test_a_factor_may_be_that_of_the_loss_without_its_penalty() -> None:
+def test_a_factor_may_be_that_of_the_loss_without_its_penalty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     spot = linear_spot()
+    monkeypatch.setattr(spot.network, "backward", lambda params: None)  # it would know no penalty
     added = 0.01 * spot.params["W1"]
     with_penalty = replace(spot, grads={**spot.grads, "W1": spot.grads["W1"] + added})
     spot.network.decay = 0.0
@@ -336,6 +339,30 @@ def test_a_factor_may_be_that_of_the_loss_without_its_penalty() -> None:
     assert said(with_penalty, "sign", W1=3 * spot.grads["W1"] + added)
     assert said(with_penalty, "missing-path", W1=3 * spot.grads["W1"] + added)
     assert not said(with_penalty, "missing-path", W1=added)
+
+
+def test_what_one_sample_adds_is_told_from_figures() -> None:
+    spot = linear_spot()
+    passed = spot.network.backward(spot.params)
+    assert passed is not None
+    last = passed.layers[-1].bias
+    assert last is not None
+    alone = {last: passed.dZ[:, 1]}
+    assert not said(spot, "missing-bias-sum", **alone)
+    assert said(spot, "missing-bias-sum", **{last: passed.dZ.max(axis=1)})
+    assert said(spot, "scale", **alone)
+
+
+def test_gradients_may_differ_by_what_right_ones_do() -> None:
+    """Near a minimum those of two backward passes are rounded each in its own way."""
+    spot = linear_spot()
+    W1 = spot.grads["W1"]
+    rough = 1 + 1e-3 * np.cos(np.arange(W1.size)).reshape(W1.shape)
+    assert said(spot, "scale", W1=2 * W1 * rough)
+    other = replace(spot, grads={**spot.grads, "W1": W1 * rough})
+    assert not said(other, "scale", W1=2 * W1)
+    assert not said(other, "scale", W1=2 * W1 * rough)
+    assert said(other, "scale", W1=2 * W1 * rough**20)
 
 
 def test_every_mistake_outside_the_list_spoils_some_network() -> None:

@@ -15,9 +15,9 @@ from benchmarks.trusted.spot import Spot
 from benchmarks.trusted.stranger import Make, Stranger, each, flow, weights
 from fastcheck.planted import Layer
 
-_SLOPE = frozenset({"activation-derivative", "missing-mask"})
-_NO_SUM = frozenset({"missing-bias-sum", "one-sample"})
-"""A sum is missing there, which may leave what one sample, or one window, adds by itself."""
+_SLOPE = frozenset({"activation-derivative"})
+_MASK = frozenset({"missing-mask"})
+"""The derivative of a ReLU is its mask."""
 
 
 def _biases(change: Callable[[Layer, Array], Array]) -> Make:
@@ -230,10 +230,18 @@ def _one_use(spot: Spot, rng: Generator) -> Parameters | None:
     return {**spot.grads, "Wx": spot.grads["Wx"] - net.X[0].T @ first}
 
 
-def _of_images(
-    *, shift: int = 0, turned: bool = False, shared: bool = False, overwritten: bool = False
+def of_images(
+    *,
+    shift: int = 0,
+    turned: bool = False,
+    shared: bool = False,
+    overwritten: bool = False,
+    window: int | None = None,
 ) -> Make:
-    """The backward pass of two convolutions with a window, a kernel or a maximum mistaken."""
+    """The backward pass of two convolutions with a window, a kernel or a maximum mistaken.
+
+    With `window`, the first of them has what that window adds, and nothing else.
+    """
 
     def make(spot: Spot, rng: Generator) -> Parameters | None:
         net, p = spot.network, spot.params
@@ -256,6 +264,8 @@ def _of_images(
             np.add.at(dimage, (slice(None), net.second), dZ2 @ K2.T)
         dA1 = dimage.reshape(net.batch_size, net.filters, -1).transpose(0, 2, 1)
         dZ1 = dA1 * slope(net.kind, A1)
+        if window is not None:
+            dZ1 = dZ1 * (np.arange(dZ1.shape[1]) == window)[:, None]
         moved = np.roll(net.X, shift, axis=1)[:, net.first]
         return {
             **spot.grads,
@@ -270,9 +280,9 @@ def _of_images(
 
 MISTAKES = (
     Stranger("bias: sum over everything", _biases(_total)),
-    Stranger("bias: sum over the wrong axis", _biases(_wrong_axis), _NO_SUM),
-    Stranger("bias: maximum for sum", _biases(lambda layer, dZ: dZ.max(axis=1)), _NO_SUM),
-    Stranger("bias: from before the slope", _bias_before_slope, _SLOPE),
+    Stranger("bias: sum over the wrong axis", _biases(_wrong_axis)),
+    Stranger("bias: maximum for sum", _biases(lambda layer, dZ: dZ.max(axis=1))),
+    Stranger("bias: from before the slope", _bias_before_slope, _SLOPE | _MASK),
     Stranger("decay of the biases", _decayed_biases, frozenset({"extra-l2"})),
     Stranger("decay divided by M", _decay_of_mean, frozenset({"missing-l2"})),
     Stranger("mean over another count in one", _wrong_count, frozenset({"missing-mean"})),
@@ -284,7 +294,7 @@ MISTAKES = (
     Stranger("weights of classes", _classes(_weighted_classes)),
     Stranger("labels of other samples", flow(lambda d, rng: (d + np.roll(d, 1, axis=1)) / 2)),
     Stranger("mean over the outputs", flow(lambda d, rng: d - d.mean(axis=0, keepdims=True))),
-    Stranger("dropout without its division", _whole_dropout, frozenset({"missing-mask"})),
+    Stranger("dropout without its division", _whole_dropout),
     Stranger("product of means", _means),
     Stranger("read by columns", _read_by_columns, frozenset({"transpose"})),
     Stranger("running average", _averaged),
@@ -293,11 +303,11 @@ MISTAKES = (
     Stranger("forget gate without slope", _of_cells("f"), _SLOPE),
     Stranger("cell without slope", _of_cells(tanh=False), _SLOPE),
     Stranger("no way through the cell", _of_cells(cell=False), frozenset({"missing-path"})),
-    Stranger("cell not forgotten", _of_cells(memory=False), _SLOPE),
+    Stranger("cell not forgotten", _of_cells(memory=False)),
     Stranger("shared weights: a use left out", _one_use, frozenset({"missing-path"})),
-    Stranger("windows off by one", _of_images(shift=1)),
-    Stranger("kernel turned round", _of_images(turned=True)),
-    Stranger("maximum as mean", _of_images(shared=True)),
-    Stranger("windows overwrite each other", _of_images(overwritten=True), _NO_SUM),
+    Stranger("windows off by one", of_images(shift=1)),
+    Stranger("kernel turned round", of_images(turned=True)),
+    Stranger("maximum as mean", of_images(shared=True)),
+    Stranger("windows overwrite each other", of_images(overwritten=True)),
 )
 """The causes beside a name are what the mistake is, in the words that findings have for it."""

@@ -11,6 +11,7 @@ from fastcheck.params import ParamTree
 from fastcheck.verdict.bars import largest
 from fastcheck.verdict.comparison import norm
 from fastcheck.verdict.exact import _largest_first
+from fastcheck.verdict.lazily import lazily
 from fastcheck.verdict.probing import Probe
 
 
@@ -52,3 +53,19 @@ def test_several_steps_at_once_are_the_same_as_one_after_the_other():
         np.testing.assert_array_equal(found.minus, expected.minus)
         np.testing.assert_array_equal(found.step_plus, expected.step_plus)
     assert probe.loss_calls == alone.loss_calls
+
+
+def test_what_is_computed_lazily_is_computed_once():
+    class Half:
+        asked = 0
+
+        @lazily
+        def value(self):
+            """A docstring."""
+            self.asked += 1
+            return 0.5
+
+    one, other = Half(), Half()
+    assert (one.value, one.value, one.asked) == (0.5, 0.5, 1)
+    assert other.asked == 0
+    assert Half.value.__doc__ == "A docstring."

@@ -31,6 +31,7 @@ from fastcheck.verdict.diagnosis.families.scale import scales
 from fastcheck.verdict.diagnosis.families.tied import tied
 from fastcheck.verdict.diagnosis.naming import subject_is
 from fastcheck.verdict.diagnosis.parts import take_apart
+from fastcheck.verdict.diagnosis.rounding import is_rough, with_rounding
 from fastcheck.verdict.diagnosis.sentences import doubtful_finding, exact_finding, partly_finding
 from fastcheck.verdict.diagnosis.textbook import beside_guards, said_of, without_guards
 from fastcheck.verdict.diagnosis.where_sentences import where_finding
@@ -62,11 +63,18 @@ def diagnose(evidence: Evidence) -> Diagnosis | None:
     """
     # Gradients may be as large or small as floats go; what overflows fits nothing.
     with np.errstate(all="ignore"):
-        evidence = take_apart(evidence)
+        evidence, allowed_for = take_apart(evidence), False
+        with suppress(Exception):  # a trace may hold anything
+            if is_rough(evidence):
+                evidence, allowed_for = with_rounding(evidence), True
         found = _diagnosis(evidence)
         if found is None or _is_exact(found):
             return found
         with suppress(Exception):  # what is known already must not be lost for it
+            again = None if allowed_for else _diagnosis(with_rounding(evidence))
+            if again is not None and _is_exact(again):
+                return again
+        with suppress(Exception):
             for other, held_against in without_guards(evidence):
                 again = _diagnosis(held_against)
                 if again is not None and _is_exact(again):

@@ -16,6 +16,8 @@ from fastcheck.verdict.tolerances import Tolerance
 _SAMPLED = 512
 _LEEWAY = 2.0
 _ROUNDED = 1e-6
+_USUAL = 0.25
+"""Of what rounding may leave at worst, three times what it was found to leave."""
 
 Places = IndexArray | slice
 """Positions among the checked elements of a tensor: some of them, or ``slice(None)`` for all."""
@@ -48,6 +50,9 @@ class TensorFacts:
     tolerance : Tolerance
     owner : str
         The tensor of the report that it is a part of, if it is one; see `parts`.
+    rounding : (k,) float64, optional
+        How much of `bars` is what rounding may leave of the analytic gradient at worst, where that
+        is known; see `rounding`.
     """
 
     name: str
@@ -66,6 +71,7 @@ class TensorFacts:
     tolerance: Tolerance
     owner: str = ""
     passed: bool = True
+    rounding: FloatArray | None = None
 
     @cached_property
     def usable(self) -> BoolArray:
@@ -136,6 +142,17 @@ class TensorFacts:
         larger = np.maximum(np.abs(self.analytic[places]), np.abs(predicted))
         room: FloatArray = bars + self.floor + _LEEWAY * (rtol * larger + gamma * self.peak)
         return room
+
+    def usual(self, places: Places) -> FloatArray | float:
+        """Return what part of the error bars is to be expected: rounding leaves less than it may.
+
+        Several times less: the bound is made to hold for every element, and for unlucky roundings.
+        """
+        if self.rounding is None:
+            return 1.0
+        bars = self.bars[places]
+        left = bars - (1 - _USUAL) * self.rounding[places]
+        return np.divide(left, bars, out=np.ones_like(bars), where=bars > 0)
 
     @cached_property
     def wrong(self) -> BoolArray:

@@ -9,9 +9,12 @@ from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts
 from fastcheck.verdict.diagnosis.factors import Factor
 from fastcheck.verdict.diagnosis.naming import listed, subject_is
 
+_EQUAL = 1e-12
 _COMMON = 4
 """So few samples are no more telling than a factor of as much."""
 _FACTOR = " Or it is a plain factor of {}."
+_ROUND, _LARGE = 2, 10
+"""Constants that people write have no more digits than this: 0.8 need not be 4 of 5 samples."""
 
 
 def factor_evidence(group: Group, factor: Factor) -> str:
@@ -112,7 +115,17 @@ def also(group: Group, evidence: Evidence) -> tuple[str, ...]:
 
 def _is_common(factor: Factor) -> bool:
     """Whether a number of samples may as well be another number."""
-    return factor.label in ("N", "1/N") or (factor.label == "M" and factor.count <= _COMMON)
+    if factor.label in ("M", "M/2"):
+        return factor.value <= _COMMON
+    return factor.label in ("N", "1/N")
+
+
+def _plain(factor: Factor) -> str:
+    """Say that it may be a constant that has nothing to do with the samples, where it is one."""
+    size = abs(factor.value)
+    digits = 1 if size >= _LARGE else _ROUND
+    is_round = abs(float(f"{size:.{digits - 1}e}") - size) <= _EQUAL * size
+    return _FACTOR.format(f"{size:.6g}") if is_round or _is_common(factor) else ""
 
 
 def _samples(factor: Factor, biases: bool, evidence: Evidence) -> str:
@@ -123,7 +136,7 @@ def _samples(factor: Factor, biases: bool, evidence: Evidence) -> str:
     if label == "M":
         return (
             f"{sign}he sum over the {count} samples stands where the loss takes their mean: divide "
-            f"by M = {count}." + (_FACTOR.format(count) if _is_common(factor) else "")
+            f"by M = {count}." + (_plain(factor) if _is_common(factor) else "")
         )
     if label == "1/M" and biases:
         return (
@@ -133,13 +146,16 @@ def _samples(factor: Factor, biases: bool, evidence: Evidence) -> str:
     if label == "1/M":
         return (
             f"{sign}he gradient is divided by M = {count} once too often, or the loss is a sum and "
-            "not a mean."
+            f"not a mean.{_plain(factor)}"
         )
     if label in ("M/(M-1)", "(M-1)/M"):
-        return f"{sign}he number of samples is off by one where M = {count} is divided by."
+        return (
+            f"{sign}he number of samples is off by one where M = {count} is divided "
+            f"by.{_plain(factor)}"
+        )
     return (
         f"{sign}he factor is {label} with M = {count} samples: the mean over the samples and a "
-        "factor 2 or ½ do not match those of the loss."
+        f"factor 2 or ½ do not match those of the loss.{_plain(factor)}"
     )
 
 

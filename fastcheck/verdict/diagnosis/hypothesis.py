@@ -132,10 +132,12 @@ def _fit_at(facts: TensorFacts, hypothesis: Hypothesis, places: Places) -> Fit:
         if hypothesis.beside is not None:
             known = np.abs(g - hypothesis.beside(places))
     meant = _support(facts, hypothesis)[places]
+    expected = facts.usual(places)
     if not facts.finite:
         usable = facts.usable[places]
         g, room, left, effect = g[usable], room[usable], left[usable], effect[usable]
         predicted, bars = predicted[usable], np.broadcast_to(bars, usable.shape)[usable]
+        expected = np.broadcast_to(expected, usable.shape)[usable]
         meant, known = meant[usable], known[usable]
     total = float(np.linalg.norm(effect))
     whole = min(total, float(np.linalg.norm(g)))
@@ -157,8 +159,11 @@ def _fit_at(facts: TensorFacts, hypothesis: Hypothesis, places: Places) -> Fit:
         total = float(np.linalg.norm(effect))
     sharp = float(np.linalg.norm(room)) <= _SHARP * total or residual <= _CLOSE
     rounding = max(_ROUNDINGS * facts.tolerance.unit, _BY_ROUNDING * facts.tolerance.rtol)
-    usual = float(np.linalg.norm(bars)) + rounding * float(np.linalg.norm(g))
-    sharp = sharp and (residual <= _TIGHT or float(np.linalg.norm(left)) <= usual)
+    slack = rounding * float(np.linalg.norm(g))
+    usual = float(np.linalg.norm(bars * expected)) + slack
+    # Where it is no less than the mistake, rounding of the whole excuses nothing.
+    within = slack <= _SHARP * total and float(np.linalg.norm(left)) <= usual
+    sharp = sharp and (residual <= _TIGHT or within)
     if hypothesis.beside is not None:
         term = float(np.linalg.norm(known))
         sharp = sharp and float(np.linalg.norm(np.minimum(room, closest))) <= _SHARP * term

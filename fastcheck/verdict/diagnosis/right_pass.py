@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.graph import Graph, Node
 from fastcheck.trace.backward import Fault, pull_back
+from fastcheck.trace.graph import Graph, Node
 from fastcheck.verdict.diagnosis.evidence import ALL, Evidence, Places, TensorFacts
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, Predict, fit
 

@@ -15,11 +15,11 @@ from itertools import combinations, product
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
+from fastcheck.trace.backward import NoRuleError, operand_gradients, pull_back
 from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Node
 from fastcheck.trace.primitives import WHERE, elementwise
 from fastcheck.trace.simplify import simplify
 from fastcheck.verdict.bars import largest
-from fastcheck.trace.backward import NoRuleError, operand_gradients, pull_back
 from fastcheck.verdict.diagnosis.guards import LIMITS, Guarded, guards_of, is_formula
 from fastcheck.verdict.diagnosis.naming import listed
 

@@ -13,6 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
+from fastcheck.trace.backward import (
+    factor_gradient,
+    is_elementwise,
+    operand_gradients,
+    slopes,
+    unbroadcast,
+)
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import (
     BROADCAST,
@@ -22,13 +29,6 @@ from fastcheck.trace.primitives import (
     RESHAPE,
     TRANSPOSE,
     contract_values,
-)
-from fastcheck.trace.backward import (
-    factor_gradient,
-    is_elementwise,
-    operand_gradients,
-    slopes,
-    unbroadcast,
 )
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
 from fastcheck.verdict.diagnosis.evidence import Evidence, Tensors

@@ -150,6 +150,39 @@ def test_the_only_sample_of_a_row_that_is_dropped_leaves_the_row_zero() -> None:
     assert "one-row" in causes(finding)
 
 
+def test_it_is_said_where_nothing_is_known_of_the_rest() -> None:
+    """What the first row holds is seen; of the second next to nothing is."""
+    scales = np.array([[1.0, 1.0, 1.0], [1.0, 1e-16, 1e-16]])
+    gradient = scales * RNG.uniform(1, 2, (2, 3))
+    theta = RNG.uniform(1, 2, (2, 3))
+    for size, known in ((1.0, False), (0.0, True)):
+        right = gradient.copy()
+        right[1, 1:] *= size
+        wrong = right * np.array([0.5, 1.0, 1.0])
+        report = fastcheck.check(lambda p, c=right: np.sum(c * p), theta, wrong)
+        (finding,) = report.diagnosis.findings
+        assert finding.cause == "one-row"
+        said = "; the rest is right." if known else "; the rest is right, where it can be told from"
+        assert said in finding.evidence
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+def test_a_column_of_weights_that_holds_one_sample_is_no_bias() -> None:
+    rng = np.random.default_rng(8)
+    X, y = rng.standard_normal((6, 4)), rng.standard_normal((6, 1))
+    params = {"w": rng.standard_normal((4, 1)), "b": np.zeros(1)}
+    d = X @ params["w"] + params["b"] - y
+    report = fastcheck.check(
+        lambda p: 0.5 * np.sum((X @ p["w"] + p["b"] - y) ** 2),
+        params,
+        {"w": X[2:3].T @ d[2:3], "b": d.sum(axis=0)},
+    )
+    (finding,) = report.diagnosis.findings
+    assert (finding.cause, finding.certainty) == ("one-sample", "exact")
+
+
 # -- corners of ReLUs ------------------------------------------------------------------------------
 
 
@@ -242,6 +275,30 @@ def test_a_bias_of_a_convolution_that_holds_one(one: tuple[int, ...]) -> None:
     }
     (finding,) = fastcheck.check(convolution_loss, KERNELS, wrong).diagnosis.findings
     assert (finding.cause, finding.tensors) == ("missing-bias-sum", ("b",))
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"), [(4, "sample 4 of 6"), (None, "place 5 of 9 along")]
+)
+def test_windows_are_not_called_samples_where_these_are_counted(
+    left_out: int | None, words: str
+) -> None:
+    flow = convolution_flow()
+    if left_out is None:
+        flow[:, 5] = 0
+    else:
+        flow[left_out] = 0
+    wrong = {"K": np.einsum("mwc,mwf->cf", PATCHES, flow), "b": flow.sum(axis=(0, 1))}
+    report = fastcheck.check(convolution_loss, KERNELS, wrong, batch_size=M)
+    assert words in str(report.diagnosis.findings[0])
+
+
+def test_the_only_window_that_is_left_is_no_sample() -> None:
+    flow = convolution_flow()
+    wrong = {"K": PATCHES[:, 0].T @ flow[:, 0], "b": flow[:, 0].sum(axis=0)}
+    report = fastcheck.check(convolution_loss, KERNELS, wrong, batch_size=M)
+    assert "place 0 of 9 alone along an axis" in str(report.diagnosis)
+    assert "sample" not in str(report.diagnosis)
 
 
 def test_a_convolution_without_one_sample() -> None:

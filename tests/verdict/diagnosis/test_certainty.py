@@ -125,6 +125,73 @@ def test_what_rounding_may_leave_at_worst_is_not_what_it_leaves() -> None:
     assert set.union(*asserted(net.loss, net.params, twice).values()) == {"scale"}
 
 
+@pytest.mark.parametrize("twice", [True, False])
+def test_the_rounding_of_a_penalty_excuses_nothing_of_a_mistake_that_is_smaller(
+    twice: bool,
+) -> None:
+    """All that the data add here is a hundred-millionth of the gradient."""
+    rng = np.random.default_rng(0)
+    X, T = 2e-9 * rng.uniform(1, 2, (3, 2)), rng.uniform(1, 2, (3, 2))
+    W, v = np.array([[1.0, 1e-4], [2e-4, 3e-4]]), np.ones(1)
+    times = np.full(3, 2.0) if twice else np.array([2.0, 1.99, 1.995])
+
+    def loss(p: Any) -> Any:
+        # Beside so large a gradient as that of v, more than that may be rounding.
+        return 0.5 * np.sum(p["W"] ** 2) + np.sum(X @ p["W"] * T) + 4e4 * np.sum(p["v"] ** 2)
+
+    said = asserted(loss, {"W": W, "v": v}, {"W": W + (X.T * times) @ T, "v": 8e4 * v})
+    assert said == ({"W": {"path-twice"}} if twice else {})
+
+
+class Certain:
+    """A float32 classifier that is all but certain: p − y has few digits, and so has all behind."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.params = {
+            "W1": rng.standard_normal((5, 6)).astype(np.float32),
+            "b1": np.zeros(6, dtype=np.float32),
+            "W2": 8 * rng.standard_normal((6, 3)).astype(np.float32),
+            "b2": np.zeros(3, dtype=np.float32),
+        }
+        X = rng.standard_normal((80, 5)).astype(np.float32)
+        Z = self.forward(self.params, X)[1]
+        best = np.sort(Z, axis=1)
+        kept = best[:, -1] - best[:, -2] > 7
+        self.X, self.Y = X[kept], np.eye(3, dtype=np.float32)[np.argmax(Z, axis=1)[kept]]
+
+    @staticmethod
+    def forward(p: Any, X: np.ndarray) -> tuple[Any, Any]:
+        h = np.tanh(X @ p["W1"] + p["b1"])
+        return h, h @ p["W2"] + p["b2"]
+
+    def loss(self, p: Any) -> Any:
+        Z = self.forward(p, self.X)[1]
+        Z = Z - np.max(Z, axis=1, keepdims=True)
+        log_p = Z - np.log(np.sum(np.exp(Z), axis=1, keepdims=True))
+        return -np.sum(log_p * self.Y) / len(self.X)
+
+    def summed(self) -> Arrays:
+        """The gradients, in float32 throughout, without the division by the number of samples."""
+        h, Z = self.forward(self.params, self.X)
+        e = np.exp(Z - Z.max(axis=1, keepdims=True))
+        d = e / e.sum(axis=1, keepdims=True) - self.Y
+        f = (d @ self.params["W2"].T) * (1 - h**2)
+        return {"W1": self.X.T @ f, "b1": f.sum(axis=0), "W2": h.T @ d, "b2": d.sum(axis=0)}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_rounding_leaves_of_a_right_gradient_hides_no_mistake(seed: int) -> None:
+    """It is a thousandth of it here: the tolerance alone would leave no factor exact."""
+    net = Certain(seed)
+    samples = len(net.X)
+    said = asserted(net.loss, net.params, net.summed(), batch_size=samples)
+    assert said == {name: {"missing-mean"} for name in net.params}
+    off = np.random.default_rng(1)
+    noisy = {n: g * (1 + 0.02 * off.standard_normal(g.shape)) for n, g in net.summed().items()}
+    assert not asserted(net.loss, net.params, noisy, batch_size=samples)
+
+
 def test_a_gradient_that_cannot_be_told_from_zero_shows_nothing() -> None:
     """A sample that adds next to nothing is not the one that stands for all."""
     rng = np.random.default_rng(3)

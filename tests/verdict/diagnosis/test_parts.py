@@ -11,10 +11,10 @@ import pytest
 import fastcheck
 from fastcheck.engines.loss import LossFunction
 from fastcheck.params import ParamTree
+from fastcheck.trace.backward import pull_back
 from fastcheck.trace.graph import Graph
 from fastcheck.trace.simplify import simplify
 from fastcheck.trace.tracer import trace
-from fastcheck.trace.backward import pull_back
 from fastcheck.verdict.diagnosis.depths import depths_by_order, depths_in
 from fastcheck.verdict.diagnosis.evidence import Evidence
 from fastcheck.verdict.diagnosis.factors import Estimate, recognise

@@ -109,6 +109,34 @@ def test_a_transpose_may_come_with_a_factor(factor: float, said_of_it: str) -> N
     assert f"is the numerical one {said_of_it} The factors" in str(report.diagnosis)
 
 
+@pytest.mark.parametrize(
+    ("factor", "samples", "plain"),
+    [(0.8, 5, True), (5 / 6, 6, False), (5.0, 10, True), (19.0, 38, False), (0.1, 10, True)],
+)
+def test_a_count_of_samples_that_is_a_round_number_may_be_no_count(
+    factor: float, samples: int, plain: bool
+) -> None:
+    gradients = {name: factor * g for name, g in G.items()}
+    text = str(fastcheck.check(loss, PARAMS, gradients, batch_size=samples).diagnosis)
+    assert f"M = {samples}" in text
+    assert (f"Or it is a plain factor of {factor:.6g}." in text) == plain
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.8])
+def test_the_derivative_of_a_mask_is_what_it_multiplies_by(keep: float) -> None:
+    rng = np.random.default_rng(7)
+    x, params = rng.standard_normal((6, 4)), {"W": rng.standard_normal((4, 5))}
+    mask = (rng.random((6, 5)) < 0.6) / keep
+    target = rng.standard_normal((6, 5))
+    gradient = 2 * x.T @ (x @ params["W"] * mask - target)
+    report = fastcheck.check(
+        lambda p: np.sum((x @ p["W"] * mask - target) ** 2), params, {"W": gradient}
+    )
+    (finding,) = report.diagnosis.findings
+    assert finding.cause == "missing-mask"
+    assert f"by it: {1 / keep:.4g} where the operation lets its input through, 0" in str(finding)
+
+
 def test_many_tensors_are_not_all_listed() -> None:
     params = {f"w{i}": np.array([1.0, 2.0]) for i in range(9)}
     report = fastcheck.check(

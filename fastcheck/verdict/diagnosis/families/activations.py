@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.primitives import CONTRACT
 from fastcheck.trace.backward import operand_gradients
+from fastcheck.trace.primitives import CONTRACT
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
 from fastcheck.verdict.diagnosis.functions import Function, functions_of, slopes_at
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
@@ -40,7 +40,12 @@ def activations(passed: RightPass, found: Found) -> None:
                     flow * (wrong - made.slope),
                     cause,
                     _COMPLEXITY.get(cause, 1.0) if not text else 1.1,
-                    {**figures, "slope": slope, "after": passed.nearest},
+                    {
+                        **figures,
+                        "slope": slope,
+                        "open": open_slope(made),
+                        "after": passed.nearest,
+                    },
                 )
 
 
@@ -54,6 +59,13 @@ def cause_of(made: Function, taken: str) -> str:
         return "missing-mask" if _has_array(made) else "constant-left-out"
     is_mask = len(np.unique(slope)) <= 2 and bool(np.any((slope == 0) | (slope == 1)))
     return "missing-mask" if is_mask else "activation-derivative"
+
+
+def open_slope(made: Function) -> float | None:
+    """Return the derivative where an operation lets its input through, if that is one number."""
+    slopes = np.unique(made.slope)
+    slopes = slopes[slopes != 0]
+    return float(slopes[0]) if len(slopes) == 1 else None
 
 
 def is_shut(made: Function) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, FloatArray
+from fastcheck.trace.primitives import CONTRACT
 from fastcheck.verdict.diagnosis.evidence import ALL, TensorFacts
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, fit
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass, given
@@ -96,7 +97,9 @@ def _one_too_few(
 
 
 def _alone(facts: TensorFacts, slices: Slices, products: FloatArray) -> list[Hypothesis]:
-    cause = "missing-bias-sum" if facts.is_bias else "one-sample"
+    # A column of weights is no bias, though it has the shape of one.
+    weights = any(use.node.primitive is CONTRACT for use in slices.uses)
+    cause = "missing-bias-sum" if facts.is_bias and not weights else "one-sample"
     return [
         Hypothesis(
             cause,

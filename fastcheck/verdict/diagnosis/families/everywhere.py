@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.graph import PARAMETER, Node
-from fastcheck.trace.primitives import CONTRACT, INDEX, MAX, MIN, SUM
 from fastcheck.trace.backward import (
     Fault,
     factor_gradient,
@@ -24,8 +22,15 @@ from fastcheck.trace.backward import (
     operand_gradients,
     pull_back,
 )
+from fastcheck.trace.graph import PARAMETER, Node
+from fastcheck.trace.primitives import CONTRACT, INDEX, MAX, MIN, SUM
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
-from fastcheck.verdict.diagnosis.families.activations import cause_of, is_shut, wrong_slopes
+from fastcheck.verdict.diagnosis.families.activations import (
+    cause_of,
+    is_shut,
+    open_slope,
+    wrong_slopes,
+)
 from fastcheck.verdict.diagnosis.functions import Function, functions_of
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
 
@@ -206,6 +211,7 @@ def _wrong_everywhere(passed: RightPass, group: Sequence[Function]) -> Iterator[
                 "source": lines_of([made.result for made, _ in both]),
                 "taken": text,
                 "slope": float(first.slope.flat[0]),
+                "open": open_slope(first),
                 "after": passed.nearest,
             },
         )

@@ -107,6 +107,9 @@ def _only(
         return values, facts.bars[places]
 
     support = np.flatnonzero(where)
+    # Beside a mistake that is seen there may be elements of which nothing is.
+    seen = _live(facts) | ((facts.analytic == 0) & (facts.numeric == 0))
+    figures = {**figures, "dim": not seen[~where].all()}
     return Hypothesis(cause, key, complexity, predict, figures=figures, support=support)
 
 

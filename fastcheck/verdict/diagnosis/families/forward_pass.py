@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from fastcheck.trace.graph import Graph
 from fastcheck.trace.backward import at_corners, has_corners
+from fastcheck.trace.graph import Graph
 from fastcheck.verdict.diagnosis.evidence import Evidence, Tensors
 from fastcheck.verdict.diagnosis.families.activations import activations, paths
 from fastcheck.verdict.diagnosis.families.batch import of_samples

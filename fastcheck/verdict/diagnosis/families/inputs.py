@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
+from fastcheck.trace.backward import factor_gradient
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import CONTRACT
-from fastcheck.trace.backward import factor_gradient
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
 from fastcheck.verdict.diagnosis.functions import Function, functions_of
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, fit

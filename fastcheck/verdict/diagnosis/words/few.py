@@ -22,7 +22,7 @@ def elements(group: Group, evidence: Evidence) -> Words:
     verb = "is" if len(named) == 1 else "are"
     return (
         f"Only {len(named)} of the {len(facts.indices):,} checked elements of {facts.name} "
-        f"{verb} wrong, {shown}{ratios}; the others are right.",
+        f"{verb} wrong, {shown}{ratios}; the others are right{_as_far(group)}.",
         "Look for what writes to single elements of the gradient, or for a special case there.",
     )
 
@@ -39,7 +39,8 @@ def lines(group: Group, evidence: Evidence) -> Words:
     if factor is not None:
         how = f"{factor.value:#.4g} × the numerical gradient" if factor.value else "zero"
     single = len(parts) == 1 and len(figures["lines"]) == 1
-    seen = f"Only {listed(parts)} {'is' if single else 'are'} {how}; the rest is right."
+    only = f"Only {listed(parts)} {'is' if single else 'are'} {how}"
+    seen = f"{only}; the rest is right{_as_far(group)}."
     if factor is not None and factor.value == 0:
         return seen, (
             "Nothing flows back there: a mask is too large (dead units or dropout that the forward "
@@ -49,6 +50,12 @@ def lines(group: Group, evidence: Evidence) -> Words:
         seen,
         "Look for what treats these differently: a mask, a slice, or a loop that ends early.",
     )
+
+
+def _as_far(group: Group) -> str:
+    """Say that nothing is known of some of the rest, where that is so."""
+    dim = any(hypothesis.figures["dim"] for _, hypothesis in group.members)
+    return ", where it can be told from zero" if dim else ""
 
 
 def _ratio_text(factor: Factor | None) -> str:

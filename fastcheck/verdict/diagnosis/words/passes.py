@@ -23,13 +23,16 @@ def derivative(group: Group, evidence: Evidence) -> Words:
         )
     return (
         f"{subject_is(names)} what a backward pass gives without the derivative of {where}.",
-        "What flows back there must be multiplied by it"
-        + (
-            ": 1 where the operation lets its input through, 0 elsewhere."
-            if group.cause == "missing-mask"
-            else "."
-        ),
+        f"What flows back there must be multiplied by it{_mask(group, figures)}.",
     )
+
+
+def _mask(group: Group, figures: dict[str, Any]) -> str:
+    """Say what the derivative of a mask is: not 1 where it divides by the share that it keeps."""
+    value = figures["open"]
+    if group.cause != "missing-mask" or value is None:
+        return ""
+    return f": {value:.4g} where the operation lets its input through, 0 elsewhere"
 
 
 def path(group: Group, evidence: Evidence) -> Words:

@@ -115,31 +115,47 @@ def sample(group: Group, evidence: Evidence) -> Words:
     """Say which sample is missing or in it twice."""
     names, figures = [facts.name for facts in group.facts], group.first.figures
     sample, count = figures["sample"], figures["of"]
+    what, where = ("sample", "the batch") if _is_batch(count, evidence) else ("place", "an axis")
+    one = f"{what} {sample} of {count}" + ("" if what == "sample" else f" along {where}")
     if group.cause == "sample-dropped":
-        rest = ", and divided by one sample fewer" if figures.get("mean") else ""
-        seen = f"leaves out sample {sample} of {count}{rest}"
-        why = "A loop or slice over the batch misses it: look for range(…) and [:-1]."
+        rest = f", and divided by one {what} fewer" if figures.get("mean") else ""
+        seen = f"leaves out {one}{rest}"
+        why = f"A loop or slice over {where} misses it: look for range(…) and [:-1]."
     else:
-        seen = f"counts sample {sample} of {count} twice"
-        why = "A loop or slice over the batch takes it twice: look at the limits of the batch."
+        seen = f"counts {one} twice"
+        why = f"A loop or slice over {where} takes it twice: look at its limits."
     verb = seen if len(names) == 1 else seen.replace("leaves", "leave").replace("counts", "count")
     return f"{subject(names)} {verb}.", why
+
+
+def _is_batch(count: int, evidence: Evidence) -> bool:
+    """Whether there are so many samples, or may be; else it is windows or steps that are many."""
+    if evidence.samples is not None:
+        return True
+    if evidence.batch_size is not None:
+        return count == evidence.batch_size
+    return evidence.may_count(count)
 
 
 def one_sample(group: Group, evidence: Evidence) -> Words:
     """Say which sample stands for all."""
     names, figures = [facts.name for facts in group.facts], group.first.figures
     count = figures["of"]
-    if evidence.samples is None and not evidence.may_count(count):
+    if not _is_batch(count, evidence):
         return (
             f"{subject_is(names)} what place {figures['sample']} of {count} alone along an axis "
             "adds to the numerical one.",
-            "A sum is missing: what is broadcast over an axis in the forward pass has a gradient "
-            "that is summed over it.",
+            "A sum is missing: what all places along an axis share in the forward pass has a "
+            "gradient that is summed over them.",
         )
     return (
-        f"{subject_is(names)} that of sample {figures['sample']} alone, of {figures['of']}.",
-        "The sum over the samples is missing: np.sum over the axis of the batch.",
+        f"{subject_is(names)} that of sample {figures['sample']} alone, of {count}.",
+        "The sum over the samples is missing: np.sum over the axis of the batch."
+        + (
+            ""
+            if evidence.samples is not None or evidence.batch_size is not None
+            else f" (If there are {count}; else over what has as many places.)"
+        ),
     )
 
 
