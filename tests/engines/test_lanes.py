@@ -234,7 +234,7 @@ def test_a_program_that_would_take_too_much_memory_is_refused() -> None:
 @pytest.mark.parametrize(
     ("where", "why"),
     [
-        (slice(None), ["it changes the loss by"] * 2),
+        (slice(None), ["its derivative of element 0 is", "it changes the loss by"]),
         (37, ["its derivative of element 37 is", "its derivatives add up to"]),
     ],
     ids=["all elements", "one element of many"],
