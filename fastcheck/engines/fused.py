@@ -7,6 +7,7 @@ same way, and this one answers it for nearly every copy.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import inf
 
 import numpy as np
@@ -230,11 +231,25 @@ class FusedEngine:
         largest = float(steps.max(initial=0.0))
         wanted = largest * self._gain[group]
         fitting = [reach for reach in REACHES if reach >= wanted] or [REACHES[-1]]
-        reach = fitting[0]
-        if len(indices) > _SAMPLE:
-            sample = slice(None, None, len(indices) // _SAMPLE)
-            reach = self._suitable(group, fitting, indices[sample], steps[sample])
+        if len(indices) <= _SAMPLE:
+            return self._few(group, fitting, indices, steps)
+        sample = slice(None, None, len(indices) // _SAMPLE)
+        reach = self._suitable(group, fitting, indices[sample], steps[sample])
         return self._run(group, reach, indices, steps)
+
+    def _few(
+        self, group: Group, fitting: list[float], indices: IndexArray, steps: FloatArray
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Run a kernel of a longer reach as well, if most of a few copies are refused."""
+        first = found = self._run(group, fitting[0], indices, steps)
+        for before, reach in pairwise(fitting):
+            if found[2].mean() <= _MOST_REFUSED:
+                break
+            found = self._run(group, reach, indices, steps)
+            if found[2].mean() <= _MOST_REFUSED:  # it was the reach, and is next time
+                largest = float(steps.max(initial=0.0))
+                self._gain[group] = max(self._gain[group], 1.01 * before / largest)
+        return found if found[2].sum() < first[2].sum() else first
 
     def _suitable(
         self, group: Group, fitting: list[float], indices: IndexArray, steps: FloatArray

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastcheck
-from fastcheck.engines import plan
+from fastcheck.engines import onhost, plan
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
@@ -781,6 +781,33 @@ def test_a_kernel_unlike_the_replay_is_not_trusted(
     assert report.tensors["W1"].engine == "replay"
     why = "its derivative of element" if at_hand else why
     assert f"; no kernel, because {why}" in report.tensors["W1"].engine_reason
+
+
+@pytest.mark.parametrize("size", [3, 40, 100])
+@pytest.mark.parametrize("at_hand", [False, True])
+def test_large_inputs_need_a_longer_reach_however_few_elements_there_are(
+    size: int, at_hand: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "machine_code_at_hand", lambda: at_hand)
+    made: list[FusedEngine] = []
+
+    class Recorded(FusedEngine):
+        def __init__(self, *args: Any, **keywords: Any) -> None:
+            super().__init__(*args, **keywords)
+            made.append(self)
+
+    monkeypatch.setattr(onhost, "FusedEngine", Recorded)
+    rng = np.random.default_rng(0)
+    X, w = 400.0 * rng.standard_normal((32, size)), rng.standard_normal(size)
+    b = rng.standard_normal(32) - X @ w
+
+    def loss(p: Params) -> Any:
+        return np.mean(np.tanh(X @ p["w"] + b) * p["c"])
+
+    params = {"w": w, "c": rng.standard_normal(32)}
+    grads = fastcheck.numerical_gradient(loss, params, engine="fused")
+    assert fastcheck.check(loss, params, grads, engine="fused").passed
+    assert [one.refused for one in made if one.slice.tensor == "w"] == [0, 0]
 
 
 def test_a_tensor_that_is_only_compared_is_left_to_the_replay() -> None:
