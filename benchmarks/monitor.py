@@ -11,12 +11,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from argparse import ArgumentParser, Namespace
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -28,6 +25,7 @@ from benchmarks.options import positive
 from benchmarks.tables import factor, seconds, spread, table
 from benchmarks.timing import Ratio, Timing, ratio
 from benchmarks.trusted.counts import Rate
+from benchmarks.workers import workers
 from fastcheck.devices.cpu import usable_cores
 from fastcheck.errors import FastcheckError
 
@@ -80,7 +78,7 @@ def run(arguments: Namespace) -> dict[str, Rows]:
         "repeated": _repeated(*repeated.measure(3 if quick else 15)),
         "memory": _memory([memory.measure(mode, checks) for mode in ("directions", "full")]),
     }
-    with _workers(arguments.processes) as mapped:
+    with workers(arguments.processes) as mapped:
         every = [one for some in mapped(catches.caught, range(seeds)) for one in some]
         runs = list(mapped(partial(first_source.run, iterations=iterations), range(starts)))
     found["catches"] = _catches(every)
@@ -98,18 +96,6 @@ def run(arguments: Namespace) -> dict[str, Rows]:
         print(f"\n{results.save('monitor', machine, settings, sections, arguments.out)}")
     refuse(found, timed=not quick)
     return found
-
-
-@contextmanager
-def _workers(processes: int) -> Iterator[Any]:
-    """Yield a `map` that spreads its work over processes."""
-    if processes == 1:
-        yield map
-        return
-    # A forked process could inherit locks that threads of this one hold.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield pool.map
 
 
 def _more(ratio: Ratio) -> str:

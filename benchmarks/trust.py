@@ -16,11 +16,8 @@ cause must be named; so are mistakes that are on no list, of which no untrue cau
 
 from __future__ import annotations
 
-import multiprocessing
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +33,7 @@ from benchmarks.trusted.listed import Causes
 from benchmarks.trusted.plot import rates
 from benchmarks.trusted.spot import FIRST_SEED
 from benchmarks.trusted.trial import Trial, trials
+from benchmarks.workers import workers
 from fastcheck.devices.cpu import usable_cores
 from fastcheck.errors import FastcheckError
 from fastcheck.report.progress import Progress
@@ -84,7 +82,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     quick = arguments.quick
     checks = arguments.checks or (QUICK_CHECKS if quick else CHECKS)
     starts, iterations = (QUICK_STARTS, QUICK_ITERATIONS) if quick else (STARTS, ITERATIONS)
-    with _workers(arguments.processes) as mapped:
+    with workers(arguments.processes) as mapped:
         every = along_trajectories(checks, arguments.seed, mapped)
         causes = Causes.measure(QUICK_NETWORKS if quick else NETWORKS, arguments.seed, mapped)
         runs = list(mapped(partial(first_source.run, iterations=iterations), range(starts)))
@@ -102,18 +100,6 @@ def run(arguments: Namespace) -> dict[str, Any]:
     refuse_alarms(every, runs)
     refuse_causes(causes)
     return found
-
-
-@contextmanager
-def _workers(processes: int) -> Iterator[Any]:
-    """Yield a `map` that spreads its work over processes."""
-    if processes == 1:
-        yield map
-        return
-    # A forked process could inherit locks that threads of this one hold.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield pool.map
 
 
 def along_trajectories(checks: int, seed: int, mapped: Any = map) -> list[Trial]:
