@@ -66,7 +66,7 @@ class Expected:
         left_out : (k,) bool
             Elements of which it says nothing.
         """
-        if float(steps.max(initial=0.0)) > SMALL_STEP:
+        if float(np.abs(steps).max(initial=0.0)) > SMALL_STEP:
             return None
         right = self.values[indices]
         with np.errstate(invalid="ignore"):  # of what is left out

@@ -228,7 +228,7 @@ class FusedEngine:
         self, group: Group, indices: IndexArray, steps: FloatArray
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Run the kernel with the smallest reach that few copies are out of."""
-        largest = float(steps.max(initial=0.0))
+        largest = float(np.abs(steps).max(initial=0.0))
         wanted = largest * self._gain[group]
         fitting = [reach for reach in REACHES if reach >= wanted] or [REACHES[-1]]
         if len(indices) <= _SAMPLE:
@@ -247,7 +247,7 @@ class FusedEngine:
                 break
             found = self._run(group, reach, indices, steps)
             if found[2].mean() <= _MOST_REFUSED:  # it was the reach, and is next time
-                largest = float(steps.max(initial=0.0))
+                largest = float(np.abs(steps).max(initial=0.0))
                 self._gain[group] = max(self._gain[group], 1.01 * before / largest)
         return found if found[2].sum() < first[2].sum() else first
 
@@ -255,7 +255,7 @@ class FusedEngine:
         self, group: Group, fitting: list[float], indices: IndexArray, steps: FloatArray
     ) -> float:
         """Return the first reach with which few of a sample of copies are refused."""
-        largest = float(steps.max(initial=0.0))
+        largest = float(np.abs(steps).max(initial=0.0))
         for reach in fitting[:-1]:
             if self._tried.get((group, reach), 0.0) >= largest:
                 return reach

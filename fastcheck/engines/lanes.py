@@ -174,7 +174,7 @@ class LanesEngine:
         """Return J(θ ± step) − J(θ), a row for each sign, and the elements that are refused."""
         signs = np.array([[1.0], [-1.0]] if central else [[1.0]])
         changes = np.zeros((len(signs), len(indices)))
-        largest = float(steps.max(initial=0.0))
+        largest = float(np.abs(steps).max(initial=0.0))
         if largest > _LARGEST_STEP:
             return changes, np.ones(len(indices), dtype=bool)
         left: BoolArray = np.ones(len(indices), dtype=bool)
@@ -251,7 +251,7 @@ class LanesEngine:
                 self._added_up = True
                 self._hold_against(self._expected, indices, steps, changes, refused)
             return
-        small = float(steps.max(initial=0.0)) <= SMALL_STEP
+        small = float(np.abs(steps).max(initial=0.0)) <= SMALL_STEP
         if self._added_up or not small or len(np.unique(indices)) < max(_MANY, len(indices)):
             return
         self._added_up = True

@@ -807,7 +807,16 @@ def test_large_inputs_need_a_longer_reach_however_few_elements_there_are(
     params = {"w": w, "c": rng.standard_normal(32)}
     grads = fastcheck.numerical_gradient(loss, params, engine="fused")
     assert fastcheck.check(loss, params, grads, engine="fused").passed
-    assert [one.refused for one in made if one.slice.tensor == "w"] == [0, 0]
+    kernels = [one for one in made if one.slice.tensor == "w"]
+    assert [one.refused for one in kernels] == [0, 0]
+    # A ladder of second looks goes down as well, and far.
+    indices = np.arange(size)
+    for steps in (np.full(size, -(2.0**-20)), np.full(size, -(2.0**-9))):
+        ours, theirs = (
+            engine.differences("w", indices, steps, central=False)
+            for engine in (kernels[-1], kernels[-1].replay)
+        )
+        np.testing.assert_allclose(ours.plus, theirs.plus, rtol=1e-9)
 
 
 def test_a_tensor_that_is_only_compared_is_left_to_the_replay() -> None:
