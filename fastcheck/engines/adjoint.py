@@ -16,8 +16,11 @@ from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
 from fastcheck.trace.backward import NoRuleError, pull_back
 from fastcheck.trace.graph import Graph
 
-SMALL_STEP = 2.0**-24
-"""With one as small as this a difference of differences is a derivative to nine digits."""
+_SMALL, _TINY = 2.0**-24, 2.0**-31
+"""Beside the largest element, steps with which a difference of differences is a derivative to nine
+digits; and about the one that exact engines take."""
+_FAR = 2.0**-13
+"""Programs refuse longer steps, however large the parameters are."""
 _RELATIVE = 1e-9
 _SLACK = 2.0**-46
 """Of the largest derivative of any tensor: so much rounding may leave where terms cancel."""
@@ -33,10 +36,22 @@ class Expected:
         In C order.
     slack : float
         How far any of them may be off by rounding.
+    scale : float
+        The size of the tensor's largest element.
     """
 
     values: FloatArray
     slack: float
+    scale: float = 1.0
+
+    @property
+    def tiny(self) -> float:
+        """A step at which a difference of differences is a derivative."""
+        return min(_TINY * (self.scale or 1.0), _FAR)
+
+    def compares(self, steps: FloatArray) -> bool:
+        """Whether differences at these steps are derivatives, so that they can be held against."""
+        return float(np.abs(steps).max(initial=0.0)) <= _SMALL * (self.scale or 1.0)
 
     @cached_property
     def largest(self) -> float:
@@ -60,13 +75,13 @@ class Expected:
         indices : (k,) int64
             Flat C-order indices.
         steps : (k,) float64
-            h; where one is not tiny, nothing is compared.
+            h; where these are not small, nothing is compared.
         changes : (k,) float64
             What the engine says of J(θ+h) − J(θ−h).
         left_out : (k,) bool
             Elements of which it says nothing.
         """
-        if float(np.abs(steps).max(initial=0.0)) > SMALL_STEP:
+        if not self.compares(steps):
             return None
         right = self.values[indices]
         with np.errstate(invalid="ignore"):  # of what is left out
@@ -110,4 +125,5 @@ class Adjoint:
         }
         tops = [float(np.abs(values).max(initial=0.0)) for values in flat.values()]
         slack = _SLACK * max((top for top in tops if np.isfinite(top)), default=0.0)
-        return {name: Expected(v, slack) for name, v in flat.items() if np.isfinite(v).all()}
+        scales = {n: float(np.abs(p.value).max(initial=0.0)) for n, p in graph.parameters.items()}
+        return {n: Expected(v, slack, scales[n]) for n, v in flat.items() if np.isfinite(v).all()}

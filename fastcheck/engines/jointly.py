@@ -81,8 +81,11 @@ class Jointly:
             moved[t.name] += direction(t, self._rng)
             moves[t.name] = moved[t.name] - t.value
         leaves = {t.name: moved[t.name][()] if t.scalar else moved[t.name] for t in self._tree}
-        plain = self._loss.evaluate(self._tree.build(leaves)) - self._base
-        fast = self._replayed(moves)
+        try:
+            plain = self._loss.evaluate(self._tree.build(leaves)) - self._base
+            fast = self._replayed(moves)
+        except Exception:  # some tensor must not be moved so far
+            return 0.0
         if fast is None or not math.isfinite(plain) or not math.isfinite(fast):
             return 0.0
         size = max(abs(fast), abs(plain))

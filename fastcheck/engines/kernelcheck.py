@@ -86,11 +86,11 @@ def _at_samples(
 ) -> str | None:
     """Hold some elements against a backward pass; the others will be when they are computed."""
     indices = spread_over(tensor.size, min(count, _SAMPLES))
-    steps = np.full(len(indices), _STEP * (tensor.peak or 1.0))
+    assert fused.expected is not None
+    steps = np.full(len(indices), fused.expected.tiny)
     plus, minus, refused = fused.computed(indices, steps)
     if refused.mean() > _MOST_REFUSED:
         return "most copies would cross a kink"
-    assert fused.expected is not None
     return fused.expected.unlike(indices, steps, plus + minus, refused)
 
 

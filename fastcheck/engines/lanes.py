@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from fastcheck.engines.adjoint import SMALL_STEP, Expected
+from fastcheck.engines.adjoint import Expected
 from fastcheck.engines.base import (
     U64,
     Attempt,
@@ -41,8 +41,8 @@ _USUAL_GAIN = 8.0
 _LARGEST_STEP = 2.0**-12
 _MOST_REFUSED = 0.1
 _RELATIVE = 1e-9
-# So many derivatives at once are worth adding up along a direction.
-_MANY = 64
+# So many derivatives at once are worth adding up along a direction, with so small a step.
+_MANY, _SMALL_STEP = 64, 2.0**-24
 
 _agreed: set[Hashable] = set()
 _MOST_REMEMBERED = 10_000
@@ -151,8 +151,8 @@ class LanesEngine:
         try:
             self.compare()
             found = self._computed(indices, steps, central)
-            if central and self.obstacle is None:
-                self._add_up(indices, steps, *found)
+            if self.obstacle is None:
+                self._look_at_all(indices, steps, *found)
         except Exception as fault:
             self.obstacle = _fault(fault)
         return found if self.obstacle is None else None
@@ -238,20 +238,32 @@ class LanesEngine:
         with np.errstate(invalid="ignore"):  # of refused copies
             self.obstacle = expected.unlike(indices, steps, changes[0] - changes[1], refused)
 
+    def _look_at_all(
+        self, indices: IndexArray, steps: FloatArray, changes: FloatArray, refused: BoolArray
+    ) -> None:
+        """Compare all that was computed first, by the backward pass or in one sum."""
+        expected = self._expected
+        if expected is None:
+            if len(changes) == 2:
+                self._add_up(indices, steps, changes, refused)
+            return
+        if self._added_up:
+            return
+        self._added_up = True
+        if len(changes) != 2 or not expected.compares(steps):  # a step of the user's own
+            steps = np.full(len(indices), expected.tiny)
+            changes, refused = self._computed(indices, steps, central=True)
+        self._hold_against(expected, indices, steps, changes, refused)
+
     def _add_up(
         self, indices: IndexArray, steps: FloatArray, changes: FloatArray, refused: BoolArray
     ) -> None:
-        """Compare the derivatives of many elements: each, or with the replay's along a direction.
+        """Compare the derivatives of many elements with the replay's along a direction.
 
         The first time that a slice has this structure in the process: the replay moves all of the
         elements at once, and one wrong element shows.
         """
-        if self._expected is not None:
-            if not self._added_up:
-                self._added_up = True
-                self._hold_against(self._expected, indices, steps, changes, refused)
-            return
-        small = float(np.abs(steps).max(initial=0.0)) <= SMALL_STEP
+        small = float(np.abs(steps).max(initial=0.0)) <= _SMALL_STEP
         if self._added_up or not small or len(np.unique(indices)) < max(_MANY, len(indices)):
             return
         self._added_up = True

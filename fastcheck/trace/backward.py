@@ -189,10 +189,15 @@ def is_elementwise(node: Node) -> bool:
 
 
 def unbroadcast(gradient: FloatArray, shape: tuple[int, ...]) -> FloatArray:
-    """Return the gradient of what was broadcast from `shape`: sums over the axes added."""
+    """Return the gradient of what was broadcast from `shape`: sums over the axes added.
+
+    A row (1, n) may also have been written into a place (n,).
+    """
     extra = gradient.ndim - len(shape)
     if extra > 0:
         gradient = gradient.sum(axis=tuple(range(extra)))
+    elif extra < 0:
+        gradient = gradient.reshape((1,) * -extra + gradient.shape)
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and gradient.shape[i] != 1)
     if axes:
         gradient = gradient.sum(axis=axes, keepdims=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastcheck
-from fastcheck.engines import onhost, plan
+from fastcheck.engines import lanes, onhost, plan
 from fastcheck.engines.adjoint import Adjoint, Expected
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.fusion.kernel import Kernel
@@ -112,3 +112,54 @@ def test_one_wrong_element_of_a_kernel_is_found_when_it_is_computed(
     report = fastcheck.check(loss, PARAMS, grads, engine="fused")
     assert report.failed == ("W1",)
     assert report.tensors["W1"].worst.index == (4, 2)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_row_written_into_a_place_without_its_first_axis(width: int) -> None:
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((3, 1, 2)), rng.standard_normal((2, width))
+
+    def loss(w: Any) -> Any:
+        states = np.zeros((3, width))
+        for t in range(3):
+            states[t] = np.tanh(x[t] @ w)  # (1, width)
+        return np.sum(states * np.arange(1.0, width + 1))
+
+    expected = adjoint_of(loss, w).of("params")
+    assert expected is not None
+    right = fastcheck.numerical_gradient(loss, w)
+    np.testing.assert_allclose(expected.values, right.ravel(), rtol=1e-9)
+    report = fastcheck.check(loss, w, 1.5 * right)
+    assert report.failed == ("params",)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+@pytest.mark.parametrize("options", [{}, {"method": "forward"}, {"step": 2.0**-10}])
+@pytest.mark.parametrize("engine", ["fused", "auto"])
+def test_wrong_answers_are_found_whatever_the_step(
+    scale: float, options: dict[str, Any], engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that errs in an element that is not among the samples passes no such error on."""
+    inputs, params = X / scale, {**PARAMS, "W1": scale * PARAMS["W1"]}
+
+    def scaled(p: Any) -> Any:
+        return np.mean((np.tanh(inputs @ p["W1"] + p["b1"]) @ p["W2"] - T) ** 2)
+
+    monkeypatch.setattr(plan, "machine_code_at_hand", lambda: True)
+    right = fastcheck.numerical_gradient(scaled, params, engine="replay", **options)
+    kernel, program = Kernel.run, lanes.run
+
+    def kernel_run(self: Kernel, positions: Any, steps: Any) -> Any:
+        plus, minus, refused = kernel(self, positions, steps)
+        if len(plus) == 96:
+            plus[50] *= 1.01
+        return plus, minus, refused
+
+    def program_run(written: Any, indices: Any, moves: Any) -> Any:
+        changes, refused = program(written, indices, moves)
+        return np.where((indices == 50) & (len(indices) >= 96), 1.01, 1.0) * changes, refused
+
+    monkeypatch.setattr(Kernel, "run", kernel_run)
+    monkeypatch.setattr(lanes, "run", program_run)
+    found = fastcheck.numerical_gradient(scaled, params, engine=engine, **options)
+    np.testing.assert_allclose(found["W1"], right["W1"], rtol=1e-6)

@@ -141,3 +141,14 @@ def test_one_tensor_has_no_other_direction_than_its_own() -> None:
     compared = Compared(lambda w: np.sum(w**2), lambda w: np.sum(w**2), np.ones(3))
     assert not compared.covers(compared.tree.names[0])
     assert compared.calls == 1
+
+
+def test_a_tensor_that_must_not_be_moved_so_far_leaves_the_others() -> None:
+    def picky(p: Any) -> Any:
+        if abs(p["s"] - 0.5) > 1e-6:
+            raise ValueError("not so far")
+        return loss(p)
+
+    compared = Compared(loss, picky, parameters())
+    assert not any(compared.covers(name) for name in compared.tree.names)
+    assert [compared.disagreement(name) for name in ("W1", "b1", "W2")] == [None] * 3
