@@ -73,6 +73,8 @@ def disagreement(
         return None
     rounding = roundings(replay.magnitude)
     moves = _elements(replay, loop, tensor, rng)
+    if sum(one.size > 0 for one in tree) < 2:
+        jointly = None  # the direction would be the tensor's own
     if jointly is None or not jointly.covers(tensor, replay.survey.slope(PROBE_STEP)):
         moves += _direction(replay, loss, loop.loss, tree, tensor, rng)
     for move in moves:

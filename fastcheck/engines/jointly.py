@@ -66,8 +66,6 @@ class Jointly:
 
         The `slope` is what its derivatives typically are.
         """
-        if sum(t.size > 0 for t in self._tree) < 2:
-            return False
         if self._change is None:
             self._change = self._compared()
         part = slope * STEP * size_of(tensor) * math.sqrt(tensor.size)

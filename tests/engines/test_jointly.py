@@ -137,10 +137,15 @@ def test_where_a_branch_is_met_each_tensor_is_moved_by_itself() -> None:
     assert report
 
 
-def test_one_tensor_has_no_other_direction_than_its_own() -> None:
-    compared = Compared(lambda w: np.sum(w**2), lambda w: np.sum(w**2), np.ones(3))
-    assert not compared.covers(compared.tree.names[0])
-    assert compared.calls == 1
+def test_one_tensor_is_covered_as_several_are() -> None:
+    params = np.ones(3)
+    right = Compared(lambda w: np.sum(w**2), lambda w: np.sum(w**2), params)
+    assert right.covers("params")
+    wrong = Compared(lambda w: np.sum(w**2), lambda w: np.sum(w**2) + 1e-3 * (w[1] - 1), params)
+    assert not wrong.covers("params")
+    before = right.calls
+    assert right.disagreement("params") is None
+    assert right.calls == before + 2 + 3  # in both directions of its own, and three elements
 
 
 def test_a_tensor_that_must_not_be_moved_so_far_leaves_the_others() -> None:
