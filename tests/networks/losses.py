@@ -268,7 +268,7 @@ def hinge(n, H):
     return head.case(loss, slope, "the right class left out")
 
 
-@network("multiclass hinge, a loop with if margin > 0")
+@network("multiclass hinge, a loop with if margin > 0", large=(64, 512))
 def hinge_loop(n, H):
     n = min(n, 16)
     head = Head(92, n, H)

@@ -512,7 +512,7 @@ def list_of_losses(n, H):
     return Case(loss, params, grads, {"sum for mean": "W1 W2"})
 
 
-@network("an autoencoder with tied weights")
+@network("an autoencoder with tied weights", large=(64, 512))
 def autoencoder(n, H, D=6):
     rng = np.random.default_rng(71)
     X = rng.random((n, D))
