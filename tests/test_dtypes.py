@@ -277,3 +277,17 @@ def test_a_tolerance_of_the_users_own_stays() -> None:
     found = coarsened(own, np.dtype(F32))
     assert (found.rtol, found.gamma, found.rho_max) == (own.rtol, own.gamma, own.rho_max)
     assert found.unit == tolerance_for([F32]).unit
+
+
+def test_what_underflows_in_float32_is_not_called_wrong() -> None:
+    scale = 2.0**-141  # some 8 bits of a derivative are left, and fewer of the smallest
+
+    def loss(w: Any) -> Any:
+        return np.sum(np.tanh(w) * scale * weights)
+
+    weights = np.linspace(0.1, 1.0, 8) * 2.0 ** -np.arange(8.0)
+    w = np.linspace(-1, 1, 8).astype(np.float32)
+    exact = (1 - np.tanh(w.astype(float)) ** 2) * scale * weights
+    report = fastcheck.check(loss, w, exact.astype(np.float32))
+    assert report.verdict is not fastcheck.Verdict.FAIL, str(report)
+    assert fastcheck.check(loss, w, (100 * exact).astype(np.float32)).failed

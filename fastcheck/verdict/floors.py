@@ -13,6 +13,13 @@ from fastcheck.verdict.steps import scale_of
 from fastcheck.verdict.tolerances import Tolerance
 
 _ROUNDINGS = 16
+_U32, _SUBNORMAL32 = 2.0**-24, 2.0**-149
+_UNDERFLOWS = 64
+
+
+def underflow(unit: float) -> float:
+    """Return what underflow may leave of a derivative: float32 has no digits below 2⁻¹⁴⁹."""
+    return _UNDERFLOWS * _SUBNORMAL32 if unit == _U32 else 0.0
 
 
 def rounding_floors(
@@ -34,9 +41,13 @@ def rounding_floors(
         Its `unit` is the roundoff of the analytic gradient.
     """
     tops = {t.name: (largest(np.asarray(gradients[t.name])), scale_of(t)) for t in tree}
+    least = underflow(tolerance.unit)
     return {
-        name: _ROUNDINGS
-        * tolerance.unit
-        * max(top * max(1.0, other / scale) for top, other in tops.values())
+        name: max(
+            least,
+            _ROUNDINGS
+            * tolerance.unit
+            * max(top * max(1.0, other / scale) for top, other in tops.values()),
+        )
         for name, (_, scale) in tops.items()
     }

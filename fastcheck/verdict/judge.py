@@ -19,7 +19,7 @@ from fastcheck.verdict import reasons
 from fastcheck.verdict.bars import largest
 from fastcheck.verdict.comparison import norm
 from fastcheck.verdict.decision import Names, judged
-from fastcheck.verdict.floors import rounding_floors
+from fastcheck.verdict.floors import rounding_floors, underflow
 from fastcheck.verdict.judgement import Judgement
 from fastcheck.verdict.measure import Remeasure
 from fastcheck.verdict.measurement import Measurement
@@ -206,7 +206,7 @@ def _with_rounding(
         return found
     if found.leans and found.verdict is not Verdict.FAIL and tolerance.unit > U64:
         # In a coarse type that may be most of a gradient: what it really is can be found out.
-        least = _least_floor(rounding(False))
+        least = max(_least_floor(rounding(False)), underflow(tolerance.unit))
         if least < found.floor:
             floor = min(floor, least)
             measurement = replace(measurement, floor=min(measurement.floor, least))
