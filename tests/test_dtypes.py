@@ -279,15 +279,16 @@ def test_a_tolerance_of_the_users_own_stays() -> None:
     assert found.unit == tolerance_for([F32]).unit
 
 
-def test_what_underflows_in_float32_is_not_called_wrong() -> None:
-    scale = 2.0**-141  # some 8 bits of a derivative are left, and fewer of the smallest
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 2.0**-141), (np.float16, 2.0**-21)])
+def test_what_underflows_is_not_called_wrong(dtype: Any, scale: float) -> None:
+    """Few bits of a derivative are left, and fewer of the smallest."""
 
     def loss(w: Any) -> Any:
         return np.sum(np.tanh(w) * scale * weights)
 
     weights = np.linspace(0.1, 1.0, 8) * 2.0 ** -np.arange(8.0)
-    w = np.linspace(-1, 1, 8).astype(np.float32)
+    w = np.linspace(-1, 1, 8).astype(dtype)
     exact = (1 - np.tanh(w.astype(float)) ** 2) * scale * weights
-    report = fastcheck.check(loss, w, exact.astype(np.float32))
+    report = fastcheck.check(loss, w, exact.astype(dtype))
     assert report.verdict is not fastcheck.Verdict.FAIL, str(report)
-    assert fastcheck.check(loss, w, (100 * exact).astype(np.float32)).failed
+    assert fastcheck.check(loss, w, (1000 * exact).astype(dtype)).failed

@@ -16,7 +16,7 @@ from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
 from fastcheck.trace.backward import NoRuleError, pull_back
 from fastcheck.trace.graph import Graph
 
-_SMALL, _TINY = 2.0**-24, 2.0**-31
+_SMALL, _TINY = 2.0**-24, 2.0**-33
 """Beside the largest element, steps with which a difference of differences is a derivative to nine
 digits; and about the one that exact engines take."""
 _FAR = 2.0**-13

@@ -243,7 +243,7 @@ class FusedEngine:
         largest = float(np.abs(steps).max(initial=0.0))
         wanted = largest * self._gain[group]
         fitting = [reach for reach in REACHES if reach >= wanted] or [REACHES[-1]]
-        if len(indices) <= _SAMPLE:
+        if len(indices) <= 4 * _SAMPLE:
             return self._few(group, fitting, indices, steps)
         sample = slice(None, None, len(indices) // _SAMPLE)
         reach = self._suitable(group, fitting, indices[sample], steps[sample])
@@ -254,6 +254,8 @@ class FusedEngine:
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Run a kernel of a longer reach as well, if most of a few copies are refused."""
         first = found = self._run(group, fitting[0], indices, steps)
+        if len(indices) >= _SAMPLE and found[2].mean() <= _MOST_REFUSED:
+            self._tried[group, fitting[0]] = float(np.abs(steps).max())
         for before, reach in pairwise(fitting):
             if found[2].mean() <= _MOST_REFUSED:
                 break

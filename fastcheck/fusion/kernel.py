@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -19,7 +21,7 @@ from fastcheck.fusion.compiler import Function, compiled
 from fastcheck.fusion.dims import Pin
 from fastcheck.fusion.source import Source
 
-_WORTH_A_THREAD = 200_000.0
+_WORTH_A_THREAD = 1_000_000.0
 _CHUNKS = 4
 """Chunks a thread, so that threads that are slowed down do not hold up the others."""
 _LONGEST = 250_000_000.0
@@ -76,19 +78,30 @@ def spread(run: Callable[[int, int], None], count: int, operations: float) -> No
         for first, last in some:
             run(first, last)
     else:
-        pool = _pool(team)
-        _together([pool.submit(run, *chunk) for chunk in some])
+        _together(run, deque(some), team - 1)
 
 
-def _together(chunks: list[Future[None]]) -> None:
-    """Wait for all chunks; whatever happens meanwhile, none is left writing into the arrays."""
+def _together(run: Callable[[int, int], None], left: deque[tuple[int, int]], helpers: int) -> None:
+    """Run all chunks in this thread and in helpers: fewer threads to wake, and none that waits.
+
+    Whatever happens meanwhile, no chunk is left writing into the arrays.
+    """
+
+    def help_out() -> None:
+        with suppress(IndexError):  # nothing is left
+            while True:
+                run(*left.popleft())
+
+    helping = [_pool(helpers).submit(help_out) for _ in range(helpers)]
     try:
-        for chunk in chunks:
-            chunk.result()
+        help_out()
+        for helper in helping:
+            helper.result()
     finally:
-        for chunk in chunks:
-            chunk.cancel()
-        wait(chunks)
+        left.clear()
+        for helper in helping:
+            helper.cancel()
+        wait(helping)
 
 
 def threads() -> int:
@@ -98,8 +111,8 @@ def threads() -> int:
 
 
 @cache
-def _pool(team: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(team, thread_name_prefix="fastcheck")
+def _pool(helpers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(helpers, thread_name_prefix="fastcheck")
 
 
 if hasattr(os, "register_at_fork"):  # a child process has none of its parent's threads

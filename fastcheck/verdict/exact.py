@@ -21,7 +21,7 @@ _DIVISORS = (16, 256, 4096)
 _ROUNDS = 3
 _SAMPLE = 8
 _BLOCK = 64
-_FEW = 32
+_FEW, _FEW_FOR_KERNELS = 32, 128
 """So few elements are measured with the second step right away: asking once is quicker."""
 # Not a power of two: rounding errors scale with those, and would not show.
 _OTHER_STEP = 3.0
@@ -90,7 +90,7 @@ class Exact:
     def _near(self, progress: Progress | None) -> Differences:
         """Return the differences at the first step; of a few elements at the second one too."""
         count = len(self._indices)
-        if count > _FEW:
+        if count > (_FEW_FOR_KERNELS if self._probe.engine.name == "fused" else _FEW):
             return self._probe.differences(self._indices, self.steps, progress=progress)
         near, self._further = self._probe.at_each(
             self._indices, [self.steps, _OTHER_STEP * self.steps]

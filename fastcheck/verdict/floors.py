@@ -13,13 +13,14 @@ from fastcheck.verdict.steps import scale_of
 from fastcheck.verdict.tolerances import Tolerance
 
 _ROUNDINGS = 16
-_U32, _SUBNORMAL32 = 2.0**-24, 2.0**-149
+_SPACINGS = {2.0**-24: 2.0**-149, 2.0**-11: 2.0**-24}
+"""Of subnormal numbers, by the unit roundoff. Nothing underflows in float64 that means anything."""
 _UNDERFLOWS = 64
 
 
 def underflow(unit: float) -> float:
-    """Return what underflow may leave of a derivative: float32 has no digits below 2⁻¹⁴⁹."""
-    return _UNDERFLOWS * _SUBNORMAL32 if unit == _U32 else 0.0
+    """Return what underflow may leave of a derivative in float32 and float16."""
+    return _UNDERFLOWS * _SPACINGS.get(unit, 0.0)
 
 
 def rounding_floors(

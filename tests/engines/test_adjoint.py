@@ -96,7 +96,7 @@ def test_one_wrong_element_of_a_kernel_is_found_when_it_is_computed(
 
     def run(self: Kernel, positions: Any, steps: Any) -> Any:
         plus, minus, refused = original(self, positions, steps)
-        if len(plus) == 96:
+        if len(plus) > 64:  # not the samples
             plus[50] *= 1.001
         return plus, minus, refused
 
@@ -151,7 +151,7 @@ def test_wrong_answers_are_found_whatever_the_step(
 
     def kernel_run(self: Kernel, positions: Any, steps: Any) -> Any:
         plus, minus, refused = kernel(self, positions, steps)
-        if len(plus) == 96:
+        if len(plus) > 64:  # not the samples
             plus[50] *= 1.01
         return plus, minus, refused
 

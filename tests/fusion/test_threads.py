@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from fastcheck.fusion import kernel as kernels
 from fastcheck.fusion.kernel import threads
 
 RNG = np.random.default_rng(9)
-X, T = RNG.normal(size=(400, 30)), RNG.normal(size=(400, 4))
+X, T = RNG.normal(size=(2000, 30)), RNG.normal(size=(2000, 4))
 PARAMS = {"W1": RNG.normal(size=(30, 25)) / 5, "W2": RNG.normal(size=(25, 4))}
 
 
@@ -38,12 +40,12 @@ def test_any_number_of_threads_gives_the_same_bits(
 ) -> None:
     monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
     alone = changes(fused)
-    teams = []
+    helped: list[int] = []
     pool = kernels._pool
-    monkeypatch.setattr(kernels, "_pool", lambda team: teams.append(team) or pool(team))
+    monkeypatch.setattr(kernels, "_pool", lambda helpers: helped.append(helpers) or pool(helpers))
     monkeypatch.setenv("NUMBA_NUM_THREADS", str(number))
     np.testing.assert_array_equal(changes(fused), alone)
-    assert teams == [number]
+    assert helped == [number - 1] * (number - 1)  # and the thread that asks
 
 
 def test_a_small_problem_is_not_shared(tools, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,3 +79,32 @@ def test_an_exception_in_a_thread_is_not_lost(
     monkeypatch.setattr(kernels, "compiled", lambda source: broken)
     with pytest.raises(OSError, match="no machine"):
         changes(fused)
+
+
+def test_no_chunk_is_run_twice_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    done = np.zeros(1000, dtype=int)
+
+    def run(first: int, last: int) -> None:
+        done[first:last] += 1
+
+    kernels.spread(run, len(done), 1e9)
+    assert (done == 1).all()
+
+
+def test_after_an_interrupt_no_chunk_is_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Ctrl-C does it: in the thread that asks, while others work."""
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    asking, begun = threading.get_ident(), []
+
+    def run(first: int, last: int) -> None:
+        begun.append(first)
+        if threading.get_ident() == asking:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt):
+        kernels.spread(run, 1000, 1e9)
+    seen = len(begun)
+    time.sleep(0.05)
+    assert len(begun) == seen < 1000
