@@ -19,6 +19,7 @@ Step: TypeAlias = float | str
 _U = 2.0**-53
 _EXACT = 2.0**-30
 _LEAST_SHARE = 2.0**-20
+_LEAST_SCALE = 2.0**-990
 _SAMPLED = 8192
 _PROBES = 6
 _MOST_PROBES = 96
@@ -36,8 +37,8 @@ def scale_of(tensor: Tensor) -> float:
     """Return the root mean square of a tensor, rounded to a power of two; 1 if it is all zero."""
     if tensor.peak == 0:
         return 1.0
-    # Far below any parameter that means something, so that steps never become subnormal.
-    return power_of_two(max(tensor.rms, 2.0**-400))
+    # Steps are down to 2⁻⁵⁰ of it, and must not underflow to nothing.
+    return power_of_two(max(tensor.rms, _LEAST_SCALE))
 
 
 def power_of_two(x: float) -> float:

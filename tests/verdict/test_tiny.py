@@ -74,3 +74,16 @@ def test_a_tolerance_accepts_relative_errors_below_it_also_in_tiny_elements(engi
 
     assert check(tolerance=1e-4).passed
     assert check().verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("size", [1e-100, 1e-140, 1e-200, 1e-290, 1e-304])
+def test_parameters_that_are_tiny_themselves_take_steps_that_are_tinier(size):
+    def loss(p):
+        return np.sum(np.tanh(X @ (p["W"] / size) + p["b"]))
+
+    params = {"W": size * W, "b": np.linspace(-1.0, 1.0, 4)}
+    slopes = 1 - np.tanh(X @ (params["W"] / size) + params["b"]) ** 2
+    right = {"W": X.T @ slopes / size, "b": slopes.sum(0)}
+    assert fastcheck.check(loss, params, right).passed
+    wrong = {**right, "W": 1.001 * right["W"]}
+    assert fastcheck.check(loss, params, wrong).failed == ("W",)
