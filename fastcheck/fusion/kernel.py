@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -88,9 +87,12 @@ def _together(run: Callable[[int, int], None], left: deque[tuple[int, int]], hel
     """
 
     def help_out() -> None:
-        with suppress(IndexError):  # nothing is left
-            while True:
-                run(*left.popleft())
+        while left:
+            try:
+                chunk = left.popleft()
+            except IndexError:  # another thread was quicker
+                return
+            run(*chunk)
 
     helping = [_pool(helpers).submit(help_out) for _ in range(helpers)]
     try:

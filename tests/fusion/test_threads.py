@@ -69,15 +69,16 @@ def test_without_a_choice_all_cores_are_used(monkeypatch: pytest.MonkeyPatch) ->
     assert threads() == usable_cores()
 
 
+@pytest.mark.parametrize("kind", [OSError, IndexError])
 def test_an_exception_in_a_thread_is_not_lost(
-    fused: FusedEngine, monkeypatch: pytest.MonkeyPatch
+    fused: FusedEngine, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
 ) -> None:
     def broken(*_: Any) -> None:
-        raise OSError("no machine")
+        raise kind("no machine")
 
     monkeypatch.setenv("NUMBA_NUM_THREADS", "2")
     monkeypatch.setattr(kernels, "compiled", lambda source: broken)
-    with pytest.raises(OSError, match="no machine"):
+    with pytest.raises(kind, match="no machine"):
         changes(fused)
 
 
