@@ -89,6 +89,12 @@ class Code(ABC):
         self._names += 1
         return f"{what}{self._names}"
 
+    def around(self, scope: Scope) -> list[Scope]:
+        """Return the scopes whose names can be used in one: itself, and those that enclose it."""
+        if scope not in self.stack:
+            return [scope]
+        return self.stack[: self.stack.index(scope) + 1]
+
     def once(self, scope: Scope, key: Any, make: Callable[[], str]) -> str:
         """Return what `make` writes into the scope, unless the scope has it already."""
         if key not in scope.known:

@@ -114,6 +114,7 @@ class _Machine:
     def compile(self, text: str) -> bytes:
         """Return the object code of a function."""
         module, target = self._llvm.parse_assembly(text), self._target()
+        module.verify()  # code that is not well-formed would abort the process
         module.triple = target.triple
         module.data_layout = str(target.target_data)
         code: bytes = target.emit_object(module)

@@ -6,7 +6,8 @@ import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -94,8 +95,11 @@ def _together(run: Callable[[int, int], None], left: deque[tuple[int, int]], hel
                 return
             run(*chunk)
 
-    helping = [_pool(helpers).submit(help_out) for _ in range(helpers)]
+    helping: list[Future[None]] = []
     try:
+        with suppress(RuntimeError):  # there may be no more threads to be had
+            for _ in range(helpers):
+                helping.append(_pool(threads() - 1).submit(help_out))
         help_out()
         for helper in helping:
             helper.result()

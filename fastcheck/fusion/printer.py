@@ -157,7 +157,7 @@ class _Printer:
         if value.parity is not Parity.ODD:
             return value.minus
         code, key = self._code, ("negative", value.plus)
-        for outer in code.stack:
+        for outer in code.around(scope):
             if key in outer.known:
                 return str(outer.known[key])
         return code.once(scope, key, lambda: code.arithmetic(scope, "fneg", value.plus))

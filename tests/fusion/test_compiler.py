@@ -293,3 +293,17 @@ def test_lengths_of_loops_share_a_kernel(tools, cache: Path) -> None:
         return fused.kernels()[0].source
 
     assert source_of(21).text == source_of(1000).text
+
+
+def test_code_that_is_not_well_formed_is_refused(cache: Path) -> None:
+    """LLVM would abort the process when it comes to compiling it."""
+    text = """define void @differences() {
+      entry: br i1 true, label %here, label %there
+      here: %x = fneg double 1.0
+            ret void
+      there: %y = fneg double %x
+            ret void
+    }"""
+    with pytest.raises(RuntimeError, match="dominate"):
+        compiler.compiled_text(text)
+    assert not list(cache.glob("*"))

@@ -155,3 +155,26 @@ def test_relu_networks_of_any_size_share_their_kernels(tools) -> None:
     assert len(shared) == 2
     assert texts((50, 40, 5), 100) == shared
     assert texts((20, 18, 30, 5), 21) == shared
+
+
+def test_what_an_inner_loop_has_computed_is_not_used_outside(tools) -> None:
+    """Distances of normalised rows: a loop over pairs inside one over samples."""
+    label = np.arange(12) % 3
+    same = (label[:, None] == label) & ~np.eye(12, dtype=bool)
+    X = RNG.normal(size=(12, 8))
+    params = {"W": 0.4 * RNG.normal(size=(8, 4)), "b": 0.1 * RNG.normal(size=4)}
+
+    def hardest(p: dict[str, Any]) -> Any:
+        e = X @ p["W"] + p["b"]
+        e = e / np.sqrt(np.sum(e**2, axis=1, keepdims=True))
+        D = ((e[:, None] - e[None]) ** 2).sum(axis=-1)
+        far = np.max(np.where(same, D, -1e9), axis=1)
+        near = np.min(np.where(label[:, None] != label, D, 1e9), axis=1)
+        return np.mean(np.maximum(far - near + 0.3, 0))
+
+    for name, tensor in params.items():
+        fused = tools.fused_of(hardest, params, name)
+        indices, steps = np.arange(tensor.size), np.full(tensor.size, STEP)
+        found = fused.differences(name, indices, steps)
+        replayed = fused.replay.differences(name, indices, steps)
+        np.testing.assert_allclose(found.plus, replayed.plus, rtol=1e-9, atol=1e-24)
