@@ -9,10 +9,12 @@ from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.keep import Kept
 from fastcheck.outcome import Judged
 from fastcheck.params import ParamTree, Tensor
+from fastcheck.report.data import Verdict
 from fastcheck.report.progress import Progress
 from fastcheck.run import Run, Stopwatch, moving
 from fastcheck.verdict.judge import Judgement, judge, rounding_floors
 from fastcheck.verdict.together import together
+from fastcheck.verdict.witness import contradiction
 
 
 def judge_all(
@@ -41,7 +43,7 @@ def judge_all(
             bar.label = f"checking {tensor.name}"
             watch = Stopwatch()
             with moving(tensor):
-                judgement = _judge_one(
+                judgement, by = _settle_one(
                     run,
                     tensor,
                     selected[tensor.name],
@@ -50,10 +52,32 @@ def judge_all(
                     assignment,
                     bar,
                 )
-            judged.append((judgement, assignment, seconds + watch.total()))
+            judged.append((judgement, by, seconds + watch.total()))
             # A loss that stores θ in them leaves only the tensor perturbed last different from θ.
             written.update(kept.changed())
     return _together(run, tree, judged), [name for name in tree.names if name in written]
+
+
+def _settle_one(
+    run: Run,
+    tensor: Tensor,
+    indices: IndexArray,
+    analytic: Mapping[str, FloatArray],
+    floor: float,
+    assignment: Assignment,
+    bar: Progress,
+) -> tuple[Judgement, Assignment]:
+    """Judge a tensor; what would fail against the word of the loss itself is left to the loop."""
+    given = run, tensor, indices, analytic, floor
+    judgement = _judge_one(*given, assignment, bar)
+    engine = assignment.engine
+    if judgement.verdict is not Verdict.FAIL or not engine.exact:
+        return judgement, assignment
+    found = contradiction(run.plan.loop, tensor, judgement)
+    if found is None:
+        return judgement, assignment
+    by_loop = run.assign_loop(tensor, len(indices), f"the {engine.name} engine erred: {found}")
+    return _judge_one(*given, by_loop), by_loop
 
 
 def _judge_one(
@@ -63,7 +87,7 @@ def _judge_one(
     analytic: Mapping[str, FloatArray],
     floor: float,
     assignment: Assignment,
-    bar: Progress,
+    bar: Progress | None = None,
 ) -> Judgement:
     step = run.options.step
     first, again = run.measure(tensor, indices, assignment, bar)

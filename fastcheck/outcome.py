@@ -56,6 +56,12 @@ def check_notes(
     if missed:
         others = "" if len(missed) == 1 else f" ({missed[0]}; the others likewise)"
         notes.append(f"{', '.join(missed)} computed on the CPU: {failures[missed[0]]}{others}.")
+    doubts = {name: assigned.doubt() for name, assigned in run.plan.assignments.items()}
+    notes += [
+        f"{name}: machine code was given up for the replay engine, because {why}."
+        for name, why in doubts.items()
+        if why
+    ]
     for one, other in tree.shared:
         notes.append(f"{one} and {other} share memory; each was perturbed alone.")
     callers = [run.plan.loop, run.plan.batched]

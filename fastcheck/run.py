@@ -138,6 +138,10 @@ class Run:
         """Choose the engine of a tensor, of which `count` elements are to be perturbed."""
         return self._planner.assign(tensor, tensor.size if count is None else count, trial)
 
+    def assign_loop(self, tensor: Tensor, count: int, why: str) -> Assignment:
+        """Leave a tensor to the loop engine after all."""
+        return self._planner.by_loop(tensor, count, why)
+
     def measure(
         self,
         tensor: Tensor,

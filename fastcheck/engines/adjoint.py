@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, FloatArray, IndexArray
-from fastcheck.trace.backward import NoRuleError, pull_back
+from fastcheck.trace.backward import pull_back
 from fastcheck.trace.graph import Graph
 
 _SMALL, _TINY = 2.0**-24, 2.0**-33
@@ -104,7 +104,7 @@ class Adjoint:
         self._graph = graph
 
     def of(self, tensor: str) -> Expected | None:
-        """Return those of a tensor; None where an operation has no rule, or one is not finite."""
+        """Return those of a tensor; None where an operation has no rule, or some are not finite."""
         return self._every.get(tensor)
 
     @cached_property
@@ -115,7 +115,7 @@ class Adjoint:
             return {}
         try:
             known = pull_back(graph.nodes, {graph.output: np.ones(graph.output.shape)})
-        except NoRuleError:
+        except Exception:  # no rule, no memory: then it is no help
             return {}
         flat = {
             name: np.asarray(known[node], dtype=np.float64).ravel()

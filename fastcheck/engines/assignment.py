@@ -8,6 +8,8 @@ from fastcheck.engines.base import Engine
 from fastcheck.engines.batched import BatchedEngine
 from fastcheck.engines.choice import Costs
 from fastcheck.engines.device_engine import DeviceEngine
+from fastcheck.engines.fused import FusedEngine
+from fastcheck.engines.lanes import LanesEngine
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.trace.graph import Graph
 
@@ -33,6 +35,10 @@ class Assignment:
         """Say why it is not, or no longer, on the device that was asked for, if it is not."""
         fault = self.engine.fault if isinstance(self.engine, DeviceEngine) else ""
         return self.missed or fault
+
+    def doubt(self) -> str:
+        """Say why its machine code was given up at work, if it was; the replay stepped in."""
+        return self.engine.doubt if isinstance(self.engine, FusedEngine | LanesEngine) else ""
 
 
 @dataclass

@@ -62,7 +62,7 @@ def lowering_pays(part: Slice, seconds: float, trial: bool = False) -> bool:
     """
     if len(part.nodes) <= _LONG:
         return True
-    key = hash(structure(part))
+    key = structure(part)
     waited = _unwritten.get(key, 0.0) + seconds
     if waited >= _SECONDS_TO_LOWER * len(part.nodes):
         return True

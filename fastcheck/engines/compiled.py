@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from functools import cache
 from time import perf_counter
 from typing import Any
@@ -240,8 +241,13 @@ class CompiledEngine:
         if team == 1:
             work_off(self._workers[0])
         else:
-            shares = [_pool(team).submit(work_off, worker) for worker in self._workers[:team]]
+            shares: list[Future[None]] = []
             try:
+                with suppress(RuntimeError):  # there may be no more threads to be had
+                    for worker in self._workers[:team]:
+                        shares.append(_pool(threads()).submit(work_off, worker))
+                if not shares:
+                    work_off(self._workers[0])
                 while wait(shares, timeout=_SECONDS_A_CHUNK).not_done:
                     pass  # a chance for Ctrl-C
             finally:  # whatever happens, none is left writing into the arrays

@@ -83,6 +83,8 @@ class FusedEngine:
     ----------
     refused : int
         How many copies have been left to the replay engine so far.
+    doubt : str
+        Why the kernels are not used any more: what they disagreed in. Empty while they are.
     """
 
     name = "fused"
@@ -112,7 +114,8 @@ class FusedEngine:
         self.device = str(self._place)
         self.unit_roundoff = U64 if self._precision == "float64" else U32
         self.expected = expected
-        self._compared = self._distrusted = False
+        self.doubt = ""
+        self._compared = False
         self._memory = memory if self._place.is_gpu else min(memory, HOISTED_BYTES)
         self._worth = worth
         self._groups = groups_of(self.slice)
@@ -123,9 +126,9 @@ class FusedEngine:
             self.kernel(group, REACHES[0])
 
     @property
-    def careful(self) -> FusedEngine | ReplayEngine:
-        """Itself, or the replay engine where the kernels compute in float32."""
-        return self if self.unit_roundoff == U64 else self.replay
+    def careful(self) -> ReplayEngine:
+        """The replay engine: what seems wrong is looked at again with NumPy, in float64."""
+        return self.replay
 
     def kernel(self, group: Group, reach: float) -> AnyKernel | None:
         """Return the kernel of a group; None if its elements do not reach the loss."""
@@ -209,17 +212,22 @@ class FusedEngine:
         refused: BoolArray,
         central: bool,
     ) -> bool:
-        """Hold J(θ+h) − J(θ−h) against a backward pass; once they differ, nothing is trusted."""
+        """Hold J(θ+h) − J(θ−h) against a backward pass; once they differ, nothing is trusted.
+
+        Where it is no derivative, at a step of the user's own, a first look takes one that is tiny.
+        """
         expected = self.expected
-        if expected is None or self._compared:
-            return not self._distrusted
-        self._compared = True
-        if not central or not expected.compares(steps):  # a step of the user's own
+        if expected is None or self.doubt:
+            return not self.doubt
+        if not central or not expected.compares(steps):
+            if self._compared:
+                return True
             steps = np.full(len(indices), expected.tiny)
             plus, minus, refused = self.computed(indices, steps)
             changes = plus + minus
-        self._distrusted = bool(expected.unlike(indices, steps, changes, refused))
-        return not self._distrusted
+        self._compared = True
+        self.doubt = expected.unlike(indices, steps, changes, refused) or ""
+        return not self.doubt
 
     def computed(
         self, indices: IndexArray, steps: FloatArray

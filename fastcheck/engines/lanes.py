@@ -61,8 +61,8 @@ class LanesEngine:
     memory : int
         Bytes for the workspaces of all threads.
     expected : Expected, optional
-        The derivatives by a backward pass. All that is computed is held against them, and the
-        replay engine is not run for a comparison.
+        The derivatives by a backward pass. Whatever is computed at steps that are tiny is held
+        against them, and the replay engine is not run for a comparison.
 
     Raises
     ------
@@ -108,6 +108,11 @@ class LanesEngine:
         self._terms = 4 if running < writing else 2
         self._compared = self._added_up = False
         self._program(self._terms)
+
+    @property
+    def doubt(self) -> str:
+        """Why the programs are not used any more; empty while they are."""
+        return self.obstacle or ""
 
     @property
     def careful(self) -> ReplayEngine:
@@ -247,12 +252,12 @@ class LanesEngine:
             if len(changes) == 2:
                 self._add_up(indices, steps, changes, refused)
             return
-        if self._added_up:
-            return
-        self._added_up = True
         if len(changes) != 2 or not expected.compares(steps):  # a step of the user's own
+            if self._added_up:
+                return
             steps = np.full(len(indices), expected.tiny)
             changes, refused = self._computed(indices, steps, central=True)
+        self._added_up = True
         self._hold_against(expected, indices, steps, changes, refused)
 
     def _add_up(
@@ -267,7 +272,7 @@ class LanesEngine:
         if self._added_up or not small or len(np.unique(indices)) < max(_MANY, len(indices)):
             return
         self._added_up = True
-        key = hash(structure(self.replay.slice))
+        key = structure(self.replay.slice)
         if key in _agreed:
             return
         with np.errstate(invalid="ignore"):  # of refused copies

@@ -205,9 +205,10 @@ def _unlike_host(part: ReplayEngine, host: ReplayEngine) -> str | None:
     ours, theirs = part.survey, host.survey
     relative = _RELATIVE if part.unit_roundoff == U64 else _RELATIVE_FLOAT32
     for mine, plain in ((ours.up, theirs.up), (ours.down, theirs.down)):
-        size = np.abs(plain) + np.max(np.abs(plain), initial=0.0)
+        known = np.isfinite(plain)
+        size = np.abs(plain) + np.max(np.abs(plain[known]), initial=0.0)
         allowed = relative * size + (0.0 if host.exact else 64 * U64 * host.magnitude)
-        wrong = ~(np.abs(mine - plain) <= allowed) & np.isfinite(plain)
+        wrong = ~(np.abs(mine - plain) <= allowed) & known
         if wrong.any():
             place = int(np.flatnonzero(wrong)[0])
             return (

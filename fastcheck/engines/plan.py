@@ -101,6 +101,7 @@ class Planner:
         self._compiled: CompiledPlanner | None = None
         self._joint: Jointly | None = None
         self._backward: Adjoint | None = None
+        self._disagreements: dict[str, str | None] = {}
         self.plan = Plan(LoopEngine(loss, tree))
 
     def prepare(self) -> Plan:
@@ -212,6 +213,12 @@ class Planner:
             self._trust.add(what)
         return found
 
+    def by_loop(self, tensor: Tensor, count: int, why: str) -> Assignment:
+        """Assign the loop engine after all, because of what was found at work."""
+        assignment = self._by_loop(count, why)
+        self.plan.assignments[tensor.name] = assignment
+        return assignment
+
     def _by_trace(
         self, tensor: Tensor, count: int, replay: ReplayEngine, trial: bool
     ) -> Assignment:
@@ -293,6 +300,12 @@ class Planner:
         return self._loss.fastest if self._loss.calls else 0.0
 
     def _disagreement(self, replay: ReplayEngine, tensor: Tensor) -> str | None:
+        """Cross-check the replay engine of a tensor: once, for another draw might not find it."""
+        if tensor.name not in self._disagreements:
+            self._disagreements[tensor.name] = self._cross_checked(replay, tensor)
+        return self._disagreements[tensor.name]
+
+    def _cross_checked(self, replay: ReplayEngine, tensor: Tensor) -> str | None:
         what = structure(replay.slice)
         if self._trust.has(what):
             replay.assume(self._trust.sizes(what))

@@ -25,24 +25,24 @@ class Trust:
     """Remembers the structures of slices, and the kernels, that agreed with the user's function."""
 
     def __init__(self) -> None:
-        self._known: set[Hashable] = set()
-        self._sizes: dict[Hashable, Survey] = {}
+        self._known: set[int] = set()
+        self._sizes: dict[int, Survey] = {}
 
     def has(self, *what: Hashable) -> bool:
         """Whether this has agreed before."""
-        return what in self._known
+        return hash(what) in self._known
 
     def add(self, *what: Hashable) -> None:
         """Remember that this agrees."""
         if len(self._known) >= _MOST:
             self._known.clear()
-        self._known.add(what)
+        self._known.add(hash(what))
 
-    def sizes(self, what: Hashable) -> Survey | None:
+    def sizes(self, what: int) -> Survey | None:
         """Return how large the stacks of such a slice were."""
         return self._sizes.get(what)
 
-    def add_sizes(self, what: Hashable, sizes: Survey) -> None:
+    def add_sizes(self, what: int, sizes: Survey) -> None:
         """Remember how large the stacks of such a slice are."""
         if len(self._sizes) >= _MOST:
             self._sizes.clear()
@@ -54,34 +54,18 @@ class Trust:
         self._sizes.clear()
 
 
-class Structure:
-    """What a slice computes, whatever the values: operations, shapes and how they connect.
-
-    It is asked for more than once, and may be as long as a long recurrence is: the hash is kept.
-    """
-
-    def __init__(self, lines: Hashable) -> None:
-        self._lines = lines
-        self._hash = hash(lines)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Structure) and (self is other or self._lines == other._lines)
+_STRUCTURES: WeakKeyDictionary[Slice, int] = WeakKeyDictionary()
 
 
-_STRUCTURES: WeakKeyDictionary[Slice, Structure] = WeakKeyDictionary()
+def structure(part: Slice) -> int:
+    """Return what a slice computes, whatever the values: operations, shapes, how they connect.
 
-
-def structure(part: Slice) -> Structure:
-    """Return the structure of a slice.
-
+    It is a hash: slices may be as long as a long recurrence is, and thousands are remembered.
     Arrays that are indices count by their shape, other parameters of operations by their value.
     """
     found = _STRUCTURES.get(part)
     if found is None:
-        found = _STRUCTURES[part] = Structure(_lines(part))
+        found = _STRUCTURES[part] = hash(_lines(part))
     return found
 
 
@@ -104,6 +88,10 @@ def _kind(value: Any) -> tuple[Hashable, ...]:
 
 
 def _frozen(value: Any) -> Hashable:
+    if value is True or value is False:
+        return repr(value)
+    if type(value) is int and value == -1:
+        return "-1"  # Python's hash of -1 is that of -2
     if isinstance(value, np.ndarray):
         return ("array", *_kind(value))
     if isinstance(value, Mapping):
@@ -111,5 +99,5 @@ def _frozen(value: Any) -> Hashable:
     if isinstance(value, tuple | list):
         return (type(value).__name__, *map(_frozen, value))
     if isinstance(value, slice):
-        return "slice", value.start, value.stop, value.step
+        return "slice", _frozen(value.start), _frozen(value.stop), _frozen(value.step)
     return value if isinstance(value, Hashable) else repr(value)

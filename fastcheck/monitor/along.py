@@ -276,8 +276,8 @@ def _empty(name: str, shape: tuple[int, ...], dtype: str) -> TensorReport:
 
 def _relative(results: list[Along]) -> float:
     """Return |a − n| relative to the typical change along such directions."""
-    size = math.sqrt(sum(one.size**2 for one in results))
-    gap = math.sqrt(sum(one.gap**2 for one in results))
+    size = math.hypot(*(one.size for one in results))
+    gap = math.hypot(*(one.gap for one in results))
     if not gap:
         return 0.0
     return gap / (2 * size) if size > 0 else 1.0

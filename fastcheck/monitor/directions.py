@@ -19,6 +19,7 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray, IndexArray
 from fastcheck.params import ParamTree, Tensor
+from fastcheck.verdict.comparison import norm
 from fastcheck.verdict.steps import scale_of
 from fastcheck.verdict.tolerances import Tolerance
 
@@ -66,8 +67,8 @@ class Along:
 
     @property
     def known(self) -> bool:
-        """Whether both are numbers."""
-        return math.isfinite(self.numeric) and math.isfinite(self.bar)
+        """Whether the numerical one is a number, and how far it may be off."""
+        return math.isfinite(self.numeric + self.bar + self.slack)
 
     @property
     def suspicious(self) -> bool:
@@ -88,7 +89,7 @@ class Along:
             numeric=self.numeric - part.numeric,
             bar=self.bar + part.bar,
             slack=self.slack + part.slack,
-            size=math.sqrt(max(self.size**2 - part.size**2, 0.0)),
+            size=_leg(self.size, part.size),
             curvature=self.curvature + part.curvature,
         )
 
@@ -151,9 +152,9 @@ class Lines:
             taken = ahead[name] - behind[name]
             terms = self.gradients[name] * taken
             analytic += float(np.sum(terms))
-            parts[name] = float(np.linalg.norm(terms))
+            parts[name] = norm(terms.ravel())
             peak = float(np.max(np.abs(self.gradients[name]), initial=0.0))
-            grain += (peak * float(np.linalg.norm(taken))) ** 2
+            grain = math.hypot(grain, peak * norm(taken.ravel()))
         bend = abs(plus - 2 * self.base + minus)
         size, t = math.hypot(*parts.values()), self._tolerance
         return Along(
@@ -162,7 +163,7 @@ class Lines:
             bar=2 * bend + _DEVIATIONS * math.sqrt(2) * self.noise,
             # The elements of a right gradient are off by rounding, each for itself.
             slack=t.rtol * (abs(analytic) + _DEVIATIONS * size)
-            + min(t.gamma, _ROUNDINGS * t.unit) * _DEVIATIONS * math.sqrt(grain),
+            + min(t.gamma, _ROUNDINGS * t.unit) * _DEVIATIONS * grain,
             size=size,
             curvature=bend / step**2,
             parts=parts,
@@ -191,7 +192,7 @@ class Lines:
         noise = _DEVIATIONS * math.sqrt(2) * self.noise
         # Curvature that does not rise above the noise may be any smaller one.
         curvature = max(found.curvature, 1e-3 * noise / step**2)
-        wanted = math.sqrt(noise / (2 * curvature)) if noise > 0 else step / 16
+        wanted = math.sqrt(noise / (2 * curvature)) if noise > 0 and curvature > 0 else step / 16
         return float(min(max(2.0 ** round(math.log2(wanted)), _SMALLEST_STEP), _LARGEST_STEP))
 
     def _moved(self, moves: Moves, step: float) -> dict[str, FloatArray]:
@@ -204,6 +205,11 @@ class Lines:
             value = moved.get(tensor.name, tensor.value)
             leaves[tensor.name] = value[()] if tensor.scalar else value.copy(order="K")
         return self.tree.build(leaves)
+
+
+def _leg(longest: float, other: float) -> float:
+    """Return √(a² − b²), whose squares may leave the range of floats; 0 for a < b."""
+    return math.sqrt(max(longest - other, 0.0)) * math.sqrt(longest + other)
 
 
 def directions(tree: ParamTree, rng: np.random.Generator) -> dict[str, FloatArray]:

@@ -237,6 +237,33 @@ def test_a_loss_that_is_not_finite_is_inconclusive(mode):
     assert monitor(params, grads, batch=batch).verdict is Verdict.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("mode", ["full", "sample", "directions", None])
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_diverges_is_not_stopped(mode):
+    """Squares leave the range of floats long before the loss does."""
+    _, _, batch = problem()
+    w, (X, _) = np.zeros(6), batch
+    y = X @ np.ones(6)
+    budget = None if mode else 0.5
+    chosen = {"budget": budget} if budget else {"mode": mode}
+    monitor = Monitor(lambda p, b: np.mean((b @ p - y) ** 2), every=7, on_fail="record", **chosen)
+    for _ in range(500):
+        gradient = 2 * X.T @ (X @ w - y) / len(y)
+        monitor(w, gradient, batch=X)
+        w = w - 5 * gradient
+    assert not np.isfinite(w).all()
+    assert Verdict.FAIL not in {record.verdict for record in monitor.history}
+
+
+@pytest.mark.parametrize("mode", ["full", "sample", "directions"])
+@pytest.mark.parametrize("scale", [1e-309, 1e-300, 1e300])
+def test_losses_at_the_ends_of_the_range(mode, scale):
+    w = np.ones(3)
+    monitor = Monitor(lambda p: scale * np.sum(p), every=1, mode=mode, on_fail="record")
+    assert monitor(w, scale * np.ones(3)).verdict is not Verdict.FAIL
+    assert monitor(w, 3 * (scale * np.ones(3))).verdict is not Verdict.PASS
+
+
 # -- the record ------------------------------------------------------------------------------------
 
 
