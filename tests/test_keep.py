@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import logging
 import random
+import sys
 import tracemalloc
 from collections import OrderedDict, deque
-from types import SimpleNamespace
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+import fastcheck
 from fastcheck.errors import FastcheckError
 from fastcheck.keep import arrays, bindings, contents, keep
 
@@ -793,3 +798,129 @@ def test_any_sequence_of_writes_is_undone(names: list[str], interrupted: bool) -
     assert W.tolist() == [0, 1, 2]
     state = np.random.get_state(legacy=False)["state"]
     np.testing.assert_equal(state, next_random["state"])
+
+
+# -- modules ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def module_of_mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module of the user's own with its network, its data and its functions."""
+    (tmp_path / "network_of_mine.py").write_text(
+        "import numpy as np\n"
+        "W = np.ones(3)\n"
+        "count = 0\n"
+        "params = {'W': W}\n"
+        "class Net: pass\n"
+        "net = Net()\n"
+        "net.W = W\n"
+        "def put(value):\n"
+        "    global W\n"
+        "    W = value\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("network_of_mine")
+    del sys.modules["network_of_mine"]
+
+
+def _attribute(p: Any, m: Any) -> None:
+    m.W = p
+
+
+def _new_attribute(p: Any, m: Any) -> None:
+    m.fresh = p
+
+
+def _counter(p: Any, m: Any) -> None:
+    m.count += 1
+
+
+def _in_a_dict(p: Any, m: Any) -> None:
+    m.params["W"] = p
+
+
+def _on_an_object(p: Any, m: Any) -> None:
+    m.net.W = p
+
+
+def _in_place(p: Any, m: Any) -> None:
+    m.W[...] = p
+
+
+def _by_a_function(p: Any, m: Any) -> None:
+    m.put(p)
+
+
+WAYS = (
+    *(_attribute, _new_attribute, _counter, _in_a_dict, _on_an_object, _in_place),
+    _by_a_function,
+)
+
+
+@pytest.mark.parametrize("write", WAYS)
+@pytest.mark.parametrize("reached", ["global", "closure", "import", "object"])
+def test_what_a_loss_writes_through_a_module_is_put_back(
+    write: Any, reached: str, module_of_mine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = module_of_mine
+    namespace = SimpleNamespace(module=module_of_mine)
+    monkeypatch.setitem(globals(), "a_module", module_of_mine)
+
+    def by_global(p: Any) -> None:
+        write(p, a_module)  # noqa: F821
+
+    def by_closure(p: Any) -> None:
+        write(p, held)
+
+    def by_import(p: Any) -> None:
+        import network_of_mine
+
+        write(p, network_of_mine)
+
+    def by_object(p: Any) -> None:
+        write(p, namespace.module)
+
+    loss = {"global": by_global, "closure": by_closure, "import": by_import, "object": by_object}
+    before = dict(vars(module_of_mine))
+    W = module_of_mine.W
+    with keep(loss[reached], np.zeros(3)):
+        loss[reached](np.full(3, 7.0))
+    now = vars(module_of_mine)
+    assert now.keys() == before.keys()
+    assert all(now[name] is before[name] for name in before)
+    assert module_of_mine.params["W"] is module_of_mine.net.W is W
+    np.testing.assert_array_equal(W, np.ones(3))
+
+
+def test_a_module_that_a_loss_imports_stays_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package_of_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "late.py").write_text("value = 2.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("package_of_mine")
+
+    def loss(p: Any) -> Any:
+        import package_of_mine.late
+
+        return package_of_mine.late.value * p.sum() + len(mine.__name__)
+
+    with keep(loss, np.zeros(3)):
+        loss(np.ones(3))
+    assert mine.late.value == 2.0
+    for name in ("package_of_mine.late", "package_of_mine"):
+        del sys.modules[name]
+
+
+def test_a_check_again_and_again_of_a_network_in_a_module(module_of_mine: Any) -> None:
+    m = module_of_mine
+
+    def loss(p: Any) -> Any:
+        m.W = p
+        return np.sum(np.sin(m.W))
+
+    for _ in range(3):
+        assert fastcheck.check(loss, m.W, np.cos(m.W))
+    assert type(m.W) is np.ndarray

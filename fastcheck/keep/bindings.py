@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from operator import is_
-from types import CellType, MemberDescriptorType
+from types import CellType, MemberDescriptorType, ModuleType
 from typing import Any, Protocol
 
 _ABSENT: Any = object()
@@ -167,6 +167,25 @@ class GlobalVariable:
             del self._namespace[self._name]
         else:
             self._namespace[self._name] = self._saved
+
+
+class ModuleAttributes:
+    """The attributes of a module; submodules that were imported meanwhile stay."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._namespace = vars(module)
+        self._saved = dict(self._namespace)
+
+    def restore(self) -> None:
+        for name in self._saved | self._namespace:
+            now = self._namespace.get(name, _ABSENT)
+            saved = self._saved.get(name, _ABSENT)
+            if now is saved or _is_dunder(name):
+                continue
+            if saved is not _ABSENT:
+                self._namespace[name] = saved
+            elif not isinstance(now, ModuleType):
+                del self._namespace[name]
 
 
 def _is_dunder(name: str) -> bool:

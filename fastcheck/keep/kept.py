@@ -51,15 +51,14 @@ class Kept:
 
     Kept bit for bit: the contents of all arrays in `params` and `grads`, and of the arrays that
     the functions reach. Kept by identity: attributes of objects and of the user's classes,
-    closure variables, module globals that the functions name, and the entries of dicts, lists,
-    sets and deques found there. The states of NumPy's, CuPy's and Python's global random numbers,
-    and of generators found on the way, are kept too.
+    closure variables, module globals that the functions name, also as `module.name`, and the
+    entries of dicts, lists, sets and deques found there. The states of NumPy's, CuPy's and
+    Python's global random numbers, and of generators found on the way, are kept too.
 
     There are limits: 16 levels deep, 100,000 objects (plain numbers and strings do not count),
     and 256 MiB of arrays other than `params` and `grads`, the smallest first.
 
-    Not kept: what library code holds for itself, attributes of modules (`module.name = ...`),
-    positions of files and iterators.
+    Not kept: what library code holds for itself, positions of files and iterators.
 
     Attributes
     ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from fastcheck.keep.bindings import (
     Elements,
     GlobalVariable,
     InstanceDict,
+    ModuleAttributes,
     Slot,
     Snapshot,
 )
@@ -41,10 +43,11 @@ _LONG = 1000
 
 _ATOMS = (
     *(int, float, complex, str, bytes, type(None), range, slice),
-    *(np.generic, np.dtype, np.ufunc, CodeType, ModuleType, BuiltinFunctionType),
+    *(np.generic, np.dtype, np.ufunc, CodeType, BuiltinFunctionType),
 )
 _BARE = frozenset((dict, list, set, tuple, frozenset, deque, np.ndarray))  # without attributes
 _CODE = (FunctionType, MethodType, partial, staticmethod, classmethod, property, type)
+_NOT_DATA = (*_CODE, ModuleType)
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,8 @@ class _Search:
             return ()
         if isinstance(value, _CODE):
             return self._visit_code(value)
+        if isinstance(value, ModuleType):
+            return self._visit_module(value)
         if isinstance(value, dict):
             self._snapshots.append(DictItems(value))
             return [*dict.values(value), *self._visit_instance(value)]
@@ -164,11 +169,30 @@ class _Search:
             # A library's decorator: the user's function is in its closure.
             return [cell.value for cell in cells if isinstance(cell.value, _CODE)]
         names = [GlobalVariable(*key) for key in self._new_globals(function)]
+        held = [cell.value for cell in cells] + [name.value for name in names]
+        for module in (*held, *_imported_by(function)):
+            held += [module, *self._named_in(module, function)]
         self._snapshots += [*cells, *names]
         by_name = self._values_of(function.__kwdefaults__ or {})
         defaults = [*(function.__defaults__ or ()), *by_name, *self._values_of(vars(function))]
-        held = [cell.value for cell in cells] + [name.value for name in names]
         return [*held, *defaults]
+
+    def _visit_module(self, module: ModuleType) -> Iterable[Any]:
+        """Take a snapshot of a module: whoever is handed it may write to its data."""
+        if self._is_library(module.__name__):
+            return ()
+        self._snapshots.append(ModuleAttributes(module))
+        return [each for each in vars(module).values() if not isinstance(each, _NOT_DATA)]
+
+    def _named_in(self, module: Any, function: FunctionType) -> list[Any]:
+        """Return what a function may mean by `module.name` or `package.module.name`."""
+        if not isinstance(module, ModuleType) or self._is_library(module.__name__):
+            return []
+        found: list[Any] = []
+        for namespace, name in self._new_names(vars(module), _names_in(function.__code__)):
+            named = namespace.get(name)
+            found += [named, *self._named_in(named, function)]
+        return found
 
     def _values_of(self, bindings: dict[str, Any]) -> list[Any]:
         """The values of a dict that is a part of a function, and as such costs no depth."""
@@ -176,8 +200,12 @@ class _Search:
         return list(bindings.values())
 
     def _new_globals(self, function: FunctionType) -> Iterator[tuple[dict[str, Any], str]]:
-        namespace = function.__globals__
-        for name in _names_in(function.__code__):
+        return self._new_names(function.__globals__, _names_in(function.__code__))
+
+    def _new_names(
+        self, namespace: dict[str, Any], names: set[str]
+    ) -> Iterator[tuple[dict[str, Any], str]]:
+        for name in names:
             if (id(namespace), name) not in self._globals:
                 self._globals.add((id(namespace), name))
                 yield namespace, name
@@ -232,6 +260,12 @@ def _names_in(code: CodeType) -> set[str]:
     """All names that `code` and the functions defined in it use, the globals among them."""
     inner = [const for const in code.co_consts if isinstance(const, CodeType)]
     return set(code.co_names).union(*(_names_in(each) for each in inner))
+
+
+def _imported_by(function: FunctionType) -> list[ModuleType]:
+    """The modules that a function may import for itself."""
+    found = (sys.modules.get(name) for name in _names_in(function.__code__))
+    return [module for module in found if module is not None]
 
 
 def _package_of_code(root: Any) -> str | None:
