@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from argparse import Namespace
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from fastcheck.commands import output
 from fastcheck.commands.naive import NaiveSample, time_naive
 from fastcheck.commands.terminal import Terminal
 from fastcheck.devices import resolve_devices
+from fastcheck.devices.cpu import usable_cores
 from fastcheck.errors import InputError
 from fastcheck.problems import Problem, mlp
 from fastcheck.report import Report, Verdict
@@ -29,6 +31,7 @@ ITERATIONS = 50
 SAMPLES = 500
 LIST = "list"
 NETWORK, TRAINING = "network", "training"
+_BUSY = 0.5
 _WORTH_REPEATING = 2.0
 """Seconds up to which the check is run once more to time it."""
 
@@ -205,6 +208,8 @@ def _compare(report: Report, again: float | None, naive: NaiveSample, terminal: 
         f"about {duration(naive.extrapolated)} for its {passes} (timed on {naive.timed:,} of "
         f"{naive.parameters:,} parameters)",
     )
+    if is_busy():
+        terminal.field("", "This machine is busy: threads of BLAS slow the loop down more than us.")
     terminal.field(
         "fastcheck",
         f"{duration(report.seconds)} for the whole check: "
@@ -215,6 +220,14 @@ def _compare(report: Report, again: float | None, naive: NaiveSample, terminal: 
             "", f"{duration(again)} for the next one: {ratio(naive.extrapolated, again)}"
         )
     terminal.line()
+
+
+def is_busy() -> bool:
+    """Whether other work takes a good part of the cores."""
+    try:
+        return os.getloadavg()[0] > _BUSY * usable_cores()
+    except (AttributeError, OSError):  # not everywhere to be had
+        return False
 
 
 def duration(seconds: float) -> str:

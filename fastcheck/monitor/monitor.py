@@ -33,6 +33,8 @@ from fastcheck.params import ParamTree
 from fastcheck.report.data import Report, Verdict
 
 _LEEWAY = 1.25
+_LATE = 10
+"""Checks that were due before it is said that a budget has not afforded the first one."""
 _PLANNED = 0.75
 """The part of a budget that is planned for.
 
@@ -82,8 +84,8 @@ class Monitor:
     sample : int
         How many elements a sample has (with a budget: at least).
     on_fail : {"raise", "warn", "record"} or callable
-        What a FAIL does: raise `GradientError`, warn, nothing but be recorded, or call a function
-        with the report.
+        What a FAIL does: raise `GradientError`, warn (with the report the first time), nothing but
+        be recorded, or call a function with the report.
     rng : generator or list of generators, optional
         What the forward pass draws from, for a mask of dropout, say: before each forward pass of a
         check it is set back to where it stood when the step began, and afterwards to where it is
@@ -165,7 +167,7 @@ class Monitor:
         self._inspector = Inspector(self._settings)
         self._prices = Prices(self._settings.sample)
         self._reader = Reader()
-        self._proven = False
+        self._proven = self._said_late = False
         self._previous: Any = None
         self._target = self._settings.start
         self._wake = 0
@@ -269,6 +271,8 @@ class Monitor:
         if wait > 0:
             # What a step takes may change, so look again before long; but looking takes time too.
             every = self._settings.every
+            if not self.history and number - self._settings.start >= _LATE * every:
+                self._say_that_it_is_late(number + wait)
             self._target = number + math.ceil(min(max(_LEEWAY * wait, every / 2), every))
             self._sleep(number, grads)
             return None
@@ -278,6 +282,19 @@ class Monitor:
         self._sleep(number, grads)
         self._act(report, number)
         return report
+
+    def _say_that_it_is_late(self, expected: float) -> None:
+        """Warn once that nothing has been checked: silence would look like a pass."""
+        if self._said_late:
+            return
+        self._said_late = True
+        when = f"at about step {expected:,.0f}" if math.isfinite(expected) else "later"
+        warnings.warn(
+            f"no gradient has been checked yet: `budget={self._settings.budget:g}` affords the "
+            f"first check {when}. A larger budget affords it sooner; without one every "
+            f"{self._settings.every:,}th step is checked.",
+            stacklevel=4,
+        )
 
     def _sleep(self, number: int, grads: Any) -> None:
         """Do nothing until the step before the one to be checked.
@@ -376,7 +393,9 @@ class Monitor:
         message = f"the gradient is wrong at step {number}.\n\n{report}"
         if action == "raise":
             raise GradientError(message, report)
-        warnings.warn(message, stacklevel=4)
+        # The first time all of it; it would be much the same again.
+        earlier = sum(one.verdict is Verdict.FAIL for one in self.history) > 1
+        warnings.warn(message.partition("\n")[0] if earlier else message, stacklevel=4)
 
     def _a_step(self, number: int) -> float:
         return self._budget.training / max(number, 1)

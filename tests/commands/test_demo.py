@@ -27,6 +27,14 @@ def test_the_default_demo_passes_all_parameters_in_well_under_30_seconds(capsys)
     assert "The backward pass is right in all 7,960 parameters." in out
 
 
+@pytest.mark.parametrize(("load", "said"), [(64.0, True), (0.0, False)])
+def test_a_busy_machine_is_mentioned(capsys, monkeypatch, load, said):
+    monkeypatch.setattr(demo, "usable_cores", lambda: 8)
+    monkeypatch.setattr(demo.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    assert main([*SMALL]) == 0
+    assert ("This machine is busy" in capsys.readouterr().out) is said
+
+
 @pytest.mark.parametrize("bug", BUGS)
 def test_every_bug_is_found_where_it_was_planted(capsys, bug):
     assert main([*SMALL, "--bug", bug]) == 1

@@ -160,6 +160,15 @@ def test_nothing_is_checked_before_it_is_affordable(clock):
     assert monitor.history
 
 
+def test_silence_is_not_taken_for_a_pass(clock):
+    monitor = watched(clock, every=10, budget=0.0001)
+    with pytest.warns(UserWarning, match="no gradient has been checked yet") as caught:
+        train(clock, monitor, 1000)
+    assert monitor.history == []
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
 def test_no_check_comes_before_it_is_due(clock):
     monitor = watched(clock, every=50, start=20, budget=1.0)
     train(clock, monitor, 400)

@@ -147,6 +147,17 @@ def test_a_warning_names_the_step_and_the_training_goes_on():
     assert caught[0].filename == __file__
 
 
+def test_the_report_is_shown_with_the_first_warning_only():
+    params, grads, batch = wrong()
+    monitor = Monitor(loss, every=1, on_fail="warn")
+    with pytest.warns(UserWarning, match="wrong at step") as caught:
+        _ = [monitor(params, grads, batch=batch) for _ in range(3)]
+    lines = [str(one.message).count("\n") for one in caught]
+    assert lines[0] > 5
+    assert lines[1:] == [0, 0]
+    assert "wrong at step 2" in str(caught[2].message)
+
+
 def test_record_says_nothing():
     params, grads, batch = wrong()
     monitor = Monitor(loss, every=1, on_fail="record")
