@@ -6,6 +6,7 @@ Nothing here computes a verdict or knows how it will be shown: `text` turns a Re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -150,6 +151,8 @@ class Finding:
 class Diagnosis:
     """Why a gradient is wrong: one finding a mistake, the one nearest to the loss first.
 
+    Iterating over it yields the findings.
+
     Attributes
     ----------
     findings : tuple of Finding
@@ -161,6 +164,9 @@ class Diagnosis:
     def causes(self) -> tuple[str, ...]:
         """The causes that are certain."""
         return tuple(f.cause for f in self.findings if f.certainty == "exact")
+
+    def __iter__(self) -> Iterator[Finding]:
+        return iter(self.findings)
 
     def __str__(self) -> str:
         return "\n".join(str(finding) for finding in self.findings)

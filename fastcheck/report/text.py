@@ -12,6 +12,8 @@ from fastcheck.report.paint import Paint
 from fastcheck.report.table import same_engine, table, worst_index
 
 _LEAST_WIDTH = 80
+_LARGE = 0.1
+"""A relative error that nobody expects of a pass."""
 _INDENT = "  "
 _NAMES_SHOWN = 6
 _EXPECTED_ENGINES = ("replay", "fused")
@@ -148,8 +150,9 @@ def _notes(report: Report, paint: Paint, width: int) -> list[str]:
 
 def _tensor_notes(tensor: TensorReport) -> list[str]:
     notes = [note for note in tensor.notes if note.strip()]
-    # A relative error of exactly 0 is a pass by default (0 = 0, nothing checked): say so.
-    if tensor.verdict is Verdict.PASS and tensor.relative_error == 0 and tensor.reason.strip():
+    # 0 is a pass by default (0 = 0, nothing checked), and 1 is one between rounding errors.
+    telling = tensor.relative_error == 0 or tensor.relative_error > _LARGE
+    if tensor.verdict is Verdict.PASS and telling and tensor.reason.strip():
         notes.insert(0, tensor.reason)
     return notes
 

@@ -23,6 +23,7 @@ UNKNOWN = Finding(
 @pytest.fixture
 def failed(report, tensor):
     found = Diagnosis((SIGN, UNKNOWN))
+    assert list(found) == [SIGN, UNKNOWN]
     return report(tensor("W2", verdict=Verdict.FAIL, reason="Wrong."), diagnosis=found)
 
 

@@ -156,6 +156,11 @@ def test_the_reason_for_a_usual_engine_is_not_shown(report, tensor):
     assert "cheap" not in render(report(tensor(engine_reason="The slice is cheap.")))
 
 
+def test_a_pass_between_rounding_errors_says_why_its_relative_error_is_large(report, tensor):
+    bias = tensor("b", (3,), relative_error=1.0, reason="Both gradients are zero to rounding.")
+    assert "b: Both gradients are zero to rounding." in render(report(tensor("W"), bias))
+
+
 def test_one_sentence_about_many_tensors_is_said_once(report, tensor):
     zeros = [
         tensor(f"b{i}", (3,), relative_error=0.0, reason="Both gradients are zero.")
