@@ -41,12 +41,19 @@ class Pool:
     """Buffers of one array namespace and one floating-point type.
 
     Only NumPy's are pooled here: CuPy keeps a pool of its own.
+
+    Attributes
+    ----------
+    most : float
+        Bytes that all buffers may take before those that nobody uses are given back.
     """
 
     def __init__(self, xp: Any = np, dtype: Any = np.float64) -> None:
         self._xp = xp
         self._dtype = np.dtype(dtype)
         self._buffers: dict[int, list[Array]] = {}
+        self._held = 0
+        self.most = math.inf
 
     def empty(self, shape: Shape) -> Array:
         """Return an uninitialised array."""
@@ -57,10 +64,22 @@ class Pool:
         for buffer, references in zip(buffers, _references(buffers), strict=True):
             if references == _UNUSED:
                 return buffer.reshape(shape)
+        wanted = size * self._dtype.itemsize
+        if self._held + wanted > self.most:
+            self._give_back_unused()
         buffer = np.empty(size, self._dtype)
-        buffers.append(buffer)
+        self._buffers.setdefault(size, []).append(buffer)
+        self._held += wanted
         return buffer.reshape(shape)
+
+    def _give_back_unused(self) -> None:
+        """Keep the buffers that are in use only: layers of different widths share none."""
+        for size, buffers in list(self._buffers.items()):
+            counted = zip(buffers, _references(buffers), strict=True)
+            self._buffers[size] = [each for each, references in counted if references != _UNUSED]
+        self._held = sum(each.nbytes for buffers in self._buffers.values() for each in buffers)
 
     def clear(self) -> None:
         """Give the memory back."""
         self._buffers.clear()
+        self._held = 0

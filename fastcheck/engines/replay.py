@@ -97,7 +97,7 @@ class ReplayEngine:
         self._tensor = tensor
         self._fallback = fallback
         self._bases = Bases() if bases is None else bases
-        self._bases.pool.clear()  # the chunks of another tensor have other sizes
+        self._bases.pool.most = memory
         self._memory = memory
         self._pace = GPU if self._bases.device.is_gpu else CPU
         self._fits: int | None = None  # parameters a chunk, once memory has run out
