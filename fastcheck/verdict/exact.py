@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
-from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
+from fastcheck.engines.base import BoolArray, Differences, Engine, FloatArray, IndexArray
+from fastcheck.verdict.bars import U
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.probing import Probe, Progress, finite, put, reacts, take
-from fastcheck.verdict.reading import Reading, Site
-from fastcheck.verdict.stencil import derivatives
+from fastcheck.verdict.reading import FLAT, Reading, Site
+from fastcheck.verdict.stencil import derivatives, half_gap
 from fastcheck.verdict.tolerances import Tolerance
 
 _DIVISORS = (16, 256, 4096)
@@ -25,6 +26,13 @@ _FEW, _FEW_FOR_KERNELS = 32, 128
 """So few elements are measured with the second step right away: asking once is quicker."""
 # Not a power of two: rounding errors scale with those, and would not show.
 _OTHER_STEP = 3.0
+PEAKED = 1e-3
+"""Beside their size, curvature keeps the one-sided derivatives closer together than this."""
+SAME = 1e-2
+"""To within this they do not change with the step at the tip of a cone."""
+_CLOSER = (11, 4096)
+_CANCELLED = 1024
+_FADES = 8
 
 
 class Exact:
@@ -71,11 +79,18 @@ class Exact:
         if not found.ordinary:
             apart = self._leave_kinks(near)
             found = self._site.read(near, self.steps)
+        tips = self._tips(found, apart)
+        if tips is not None:
+            apart = tips if apart is None else apart | tips
         spread, found = self._leave_curvature(near, found, apart)
+        values, truncation = found.values, spread
+        zero = self._vanish(found, spread, apart)
+        if zero:
+            values, truncation = np.zeros(len(values)), 0.0
         return assemble(
-            values=found.values,
+            values=values,
             roundoff=self._site.floor * found.top,
-            truncation=spread,
+            truncation=truncation,
             gradient_noise=found.noise(apart),
             steps=self.steps,
             kinked=apart,
@@ -84,7 +99,7 @@ class Exact:
             reacts=reacted,
             exact=True,
             finite=found.ordinary,
-            plain=found.ordinary and self._site.machine,
+            plain=found.ordinary and self._site.machine and apart is None and not zero,
         )
 
     def _near(self, progress: Progress | None) -> Differences:
@@ -115,6 +130,48 @@ class Exact:
             put(near, places, self._probe.differences(self._indices[places], self.steps[places]))
             kinked = _kinked(near)
         return kinked if kinked.any() else None
+
+    def _tips(self, found: Reading, apart: BoolArray | None) -> BoolArray | None:
+        """Return the elements at the tip of a cone, such as a norm has where it is zero, if any.
+
+        No comparison shows that kink. But the one-sided derivatives stay apart when the step
+        shrinks, and those of a curved loss do not.
+        """
+        bends = found.bends if apart is None else found.bends[~apart]
+        if found.top > 0 and not bends.max(initial=0.0) > PEAKED:
+            return None  # as most often
+        there = np.ones(len(self._indices), dtype=bool) if apart is None else ~apart
+        peaked = found.gap > peak(found.values, found.top, self._probe.engine, self._site.sizes)
+        places = np.flatnonzero(peaked & there & np.isfinite(found.gap))
+        places = places[np.argsort(-found.gap[places], kind="stable")]
+        tips = np.zeros(len(there), dtype=bool)
+        for batch in (places[:_BLOCK], places[_BLOCK:]):
+            if not len(batch):
+                break
+            steps = [self.steps[batch] / divisor for divisor in _CLOSER]
+            closer = self._probe.at_each(self._indices[batch], steps)
+            gap = found.gap[batch]
+            stays = np.all([np.abs(half_gap(look) - gap) <= SAME * gap for look in closer], axis=0)
+            tips[batch] = stays
+            if not stays.all():
+                break
+        return tips if tips.any() else None
+
+    def _vanish(self, found: Reading, spread: float, apart: BoolArray | None) -> bool:
+        """Whether all derivatives are zero, to all digits that moving the parameters could show.
+
+        Those of x³ at 0 are truncation alone: a third of the step leaves a ninth of them, and they
+        are nothing beside the slope that the loss has further off.
+        """
+        if not 0 < found.top <= spread or apart is not None or not found.ordinary:
+            return False
+        reach = self._site.sizes / 4
+        shorter, far = self._probe.at_each(self._indices, [self.steps / _OTHER_STEP, reach])
+        with np.errstate(all="ignore"):
+            change = np.abs(far.plus) + np.abs(far.minus)
+            fades = np.abs(derivatives(shorter)) <= np.abs(found.values) / _FADES
+        nothing = np.abs(found.values) * reach <= U * float(np.max(change, initial=0.0))
+        return bool(np.all(fades & nothing & np.isfinite(change)))
 
     def _leave_curvature(
         self, near: Differences, found: Reading, apart: BoolArray | None
@@ -207,6 +264,13 @@ class Exact:
         self.steps[curved] /= 16
         put(near, curved, self._probe.differences(self._indices[curved], self.steps[curved]))
         return True
+
+
+def peak(values: FloatArray, top: float, engine: Engine, sizes: FloatArray) -> FloatArray:
+    """Return how far apart curvature, or terms that cancel, may keep one-sided derivatives."""
+    rounding = _CANCELLED * engine.unit_roundoff * engine.magnitude
+    least: FloatArray = PEAKED * (np.abs(values) + FLAT * top) + rounding / sizes
+    return least
 
 
 def _kinked(near: Differences) -> BoolArray:

@@ -100,7 +100,7 @@ def unconfirmed(count: int, name: str, exact: bool) -> str:
     return (
         f"{_capital(_elements(count))} "
         f"{_s('differ', count)} by more than the error bar, the worst at "
-        f"{name}, but other steps could not confirm it. {_less_noise(exact)}"
+        f"{name}, but other steps could not confirm it{_why_not(exact)}"
     )
 
 
@@ -117,8 +117,8 @@ def kinks(comparison: Comparison, name: str) -> str:
     """Say that elements lie on a kink and g is none of the one-sided derivatives."""
     count = int(np.count_nonzero(comparison.open_kinks))
     return (
-        f"{count} of {len(comparison.analytic)} elements lie on a kink of the loss (a ReLU, max or "
-        f"abs exactly at its corner), the first at {name}, where the analytic "
+        f"{count} of {len(comparison.analytic)} elements lie on a kink of the loss (a ReLU, max, "
+        f"abs or norm exactly at its corner), the first at {name}, where the analytic "
         "value is none of the one-sided derivatives and cannot be judged: move the parameters a "
         "little, say by 1e-3 times random numbers, and check again."
     )
@@ -127,9 +127,9 @@ def kinks(comparison: Comparison, name: str) -> str:
 def all_on_kinks() -> str:
     """Say that only one-sided derivatives were there to compare with."""
     return (
-        "Every element that could tell lies on a kink of the loss (a ReLU, max or abs exactly at "
-        "its corner), where zero is right whether or not the backward pass covers it: move the "
-        "parameters a little, say by 1e-3 times random numbers, and check again."
+        "Every element that could tell lies on a kink of the loss (a ReLU, max, abs or norm "
+        "exactly at its corner), where zero is right whether or not the backward pass covers it: "
+        "move the parameters a little, say by 1e-3 times random numbers, and check again."
     )
 
 
@@ -148,6 +148,12 @@ def not_together(count: int, names: list[str], ahead: float, behind: float, anal
 
 def hidden(exact: bool) -> str:
     """Say that changes of the loss are lost in its rounding."""
+    if exact:
+        return (
+            "The loss stands still near these parameters but jumps further off: where something "
+            "inside rounds or counts, a derivative of zero proves nothing. Check without the "
+            "rounding, or at other parameters."
+        )
     return (
         "The change of the loss is lost in its own rounding: it is exactly zero at the step but "
         f"not at much larger ones. {_less_noise(exact)}"
@@ -211,11 +217,15 @@ def _causes(comparison: Comparison, step: float | None) -> dict[str, str]:
     small = f"the gradient is so small here (its norm is {size:.1e}) that"
     bends = "the loss bends" if step is None else f"at `step` = {step:g} the loss bends"
     return {
-        "roundoff": f"{small} the rounding of the loss hides it. {_less_noise(m.exact)}"
+        "roundoff": _UNSTEADY
+        if m.stairs
+        else f"{small} the rounding of the loss hides it. {_less_noise(m.exact)}"
         if step is None
         else f"at `step` = {step:g} the rounding of the loss hides the rest. Take a larger step, "
         'or leave it at "auto".',
-        "truncation": f"{bends} within the step, and the truncation error hides the rest. "
+        "truncation": _UNSTEADY
+        if m.stairs
+        else f"{bends} within the step, and the truncation error hides the rest. "
         + (
             'Leave `step` at "auto", or take a smaller one.'
             if step is not None
@@ -226,6 +236,25 @@ def _causes(comparison: Comparison, step: float | None) -> dict[str, str]:
         "gradient": f"{small} the analytic gradient itself is mostly rounding. Check earlier in "
         "training, or at other parameters.",
     }
+
+
+_UNSTEADY = (
+    "the loss does not move smoothly near these parameters: it jumps, or it jitters by more than "
+    "float64 would. If a threshold, argmax or mask that depends on them decides which terms count, "
+    "check at other parameters, or with that choice held fixed; if the loss is rounded inside "
+    "(float32 or float16 on the way), compute it in float64. Or let it be traced "
+    '(engine="auto", batched=False), which tells one from the other.'
+)
+
+
+def _why_not(exact: bool) -> str:
+    if exact:
+        return (
+            ": the loss may move in stairs (something inside rounds, or looks its value up), whose "
+            "slope between two jumps proves nothing, or have kinks too close by. Check without the "
+            "rounding, or at other parameters."
+        )
+    return f": the loss may jump, or be rounded, too much there. {_less_noise(exact)}"
 
 
 def _less_noise(exact: bool) -> str:

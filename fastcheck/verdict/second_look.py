@@ -9,10 +9,11 @@ import numpy as np
 
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
 from fastcheck.params import Tensor
-from fastcheck.verdict.bars import floor, noise_at
+from fastcheck.verdict.bars import floor, largest, noise_at, sizes_at
+from fastcheck.verdict.exact import SAME, peak
 from fastcheck.verdict.measurement import Measurement, assemble
 from fastcheck.verdict.probing import Probe, finite, reacts
-from fastcheck.verdict.stairs import Ladder, height
+from fastcheck.verdict.stairs import Ladder, height, stands_on_stairs
 from fastcheck.verdict.stencil import Z, five_point, mean_step, three_point
 from fastcheck.verdict.steps import smallest_step
 
@@ -87,7 +88,8 @@ def look_exact(
 
     Two very small ones count only where kinks, or the edge of the loss's domain, spoil the others:
     one alone would have nothing to be compared with. Where the loss is a staircase (its result is
-    rounded, say), its derivative between two stairs proves nothing.
+    rounded, say), its derivative between two stairs proves nothing; jumps that are no stairs (where
+    a threshold drops a sample, say) leave it what it is.
     """
     looks = probe.at_each(indices, [factor * steps for factor in _EXACT_FACTORS])
     values = np.array([three_point(look)[0] for look in looks])
@@ -100,11 +102,15 @@ def look_exact(
     with np.errstate(invalid="ignore"):
         spread = np.where(usable, np.abs(values - value), 0.0).max(axis=0)
     spread = np.where(usable.sum(axis=0) == 1, math.inf, spread)
-    gap = three_point(looks[0])[1]
+    gap, *others = (three_point(look)[1] for look in looks)
+    with np.errstate(invalid="ignore"):
+        same = np.all([np.abs(other - gap) <= SAME * gap for other in others], axis=0)
+    least = peak(value, largest(value), probe.engine, sizes_at(tensor, indices))
+    apart |= same & (gap > least)  # the tip of a cone
     rounding = floor(values.ravel(), probe.engine.unit_roundoff)
     ladder = Ladder.climb(probe, tensor, indices, steps)
     leaps = ladder.leaps(np.abs(ladder.values[0] - value) + spread, 0.0, rounding)
-    if height(probe, indices, ladder, leaps, 0.0) > 0:
+    if stands_on_stairs(probe, tensor, indices, ladder, leaps):
         spread = np.full(len(indices), math.inf)
     return assemble(
         values=value,

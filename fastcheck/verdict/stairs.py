@@ -15,6 +15,7 @@ import numpy as np
 
 from fastcheck.engines.base import BoolArray, Differences, FloatArray, IndexArray
 from fastcheck.params import Tensor
+from fastcheck.verdict.jumps import isolated
 from fastcheck.verdict.probing import Probe
 from fastcheck.verdict.stencil import Z, three_point
 from fastcheck.verdict.steps import scale_of
@@ -134,7 +135,7 @@ def hides(
     places = np.linspace(0, len(indices) - 1, min(_LOOKED_AT, len(indices))).astype(int)
     if probe.engine.exact:
         ladder = Ladder.climb(probe, tensor, indices[places], steps[places])
-        return height(probe, indices[places], ladder, ladder.leaps(0.0, 0.0), 0.0) > 0
+        return stands_on_stairs(probe, tensor, indices[places], ladder, ladder.leaps(0.0, 0.0))
     longer = np.maximum(4096 * steps[places], 16 * scale_of(tensor))
     far = probe.differences(indices[places], longer)
     change = np.maximum(np.abs(far.plus), np.abs(far.minus))
@@ -171,6 +172,21 @@ def height(
         if _jumps(probe, int(indices[place]), ladder, level, int(place), noise):
             found = max(found, float(ladder.changes()[level, place] * ladder.steps[level, place]))
     return found
+
+
+def stands_on_stairs(
+    probe: Probe, tensor: Tensor, indices: IndexArray, ladder: Ladder, leaps: BoolArray
+) -> bool:
+    """Whether exact differences have come upon stairs: jumps that a derivative does not outlast.
+
+    The parameters are those of `height`.
+    """
+    if not height(probe, indices, ladder, leaps, 0.0) > 0:
+        return False
+    telling = np.argsort(-leaps.sum(axis=0), kind="stable")
+    first = int(np.argmax(leaps.any(axis=1)))
+    reaches = [*ladder.steps[first + 1 :].max(axis=1).tolist(), longest_step(tensor)]
+    return not isolated(probe, indices[telling], reaches, flat=not ladder.values[0].any())
 
 
 def _jumps(probe: Probe, index: int, ladder: Ladder, level: int, place: int, noise: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import fastcheck
 from fastcheck.engines.loop import LoopEngine
 from fastcheck.engines.loss import LossFunction
 from fastcheck.params import ParamTree
@@ -237,3 +238,71 @@ def test_a_second_look_of_an_exact_engine_recognises_a_kink_on_theta(ExactEngine
     values = np.array([0.0, 1.0])
     _, again = measured(lambda w: 0.0, values, engine=exact_relu(ExactEngine, values))
     np.testing.assert_array_equal(again(np.array([0, 1])).kinked, [True, False])
+
+
+NORMS = {
+    "linalg.norm": np.linalg.norm,
+    "a root": lambda w: np.sqrt(np.sum(w**2)),
+    "hypot": lambda w: np.hypot(np.hypot(w[0], w[1]), w[2]),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_tip_of_a_norm_is_a_kink(norm):
+    at = np.zeros(3)
+    report = fastcheck.check(NORMS[norm], at, np.zeros(3))
+    assert report.verdict is fastcheck.Verdict.INCONCLUSIVE
+    assert "lies on a kink of the loss" in report.tensors["params"].reason
+    sloped = fastcheck.check(lambda w: NORMS[norm](w) + np.sum(w), at, np.ones(3))
+    assert sloped.passed
+    assert sloped.tensors["params"].kinked == 3
+
+
+def test_rows_of_zeros_in_a_group_penalty_are_set_apart():
+    X = np.random.default_rng(0).standard_normal((20, 4))
+    W = np.random.default_rng(1).standard_normal((4, 3))
+    W[2] = 0.0
+
+    def loss(W):
+        return np.mean((X @ W - 1) ** 2) + 0.1 * np.sqrt(np.sum(W**2, axis=1)).sum()
+
+    size = np.sqrt((W**2).sum(1, keepdims=True))
+    smooth = 2 * X.T @ (X @ W - 1) / 60
+    right = smooth + 0.1 * np.divide(W, size, out=np.zeros_like(W), where=size > 0)
+    report = fastcheck.check(loss, W, right)
+    assert report.passed
+    assert report.tensors["params"].kinked == 3
+    within = right.copy()
+    within[2] += 0.04  # a subgradient as well, if not one that people take
+    assert fastcheck.check(loss, W, within).verdict is fastcheck.Verdict.INCONCLUSIVE
+    within[0] *= 1.01
+    assert fastcheck.check(loss, W, within).verdict is fastcheck.Verdict.FAIL
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_curvature_however_sharp_is_no_cone(scale):
+    w = np.array([0.0, 0.0, 1.0])
+
+    def loss(w):
+        return scale * np.sum(np.abs(w) ** 1.5) + np.sum(np.sqrt(w**2 + 1e-6))
+
+    right = scale * 1.5 * np.sqrt(w) + w / np.sqrt(w**2 + 1e-6)
+    report = fastcheck.check(loss, w, right)
+    assert report.tensors["params"].kinked <= 2  # abs itself has its corner there
+    smooth = fastcheck.check(lambda w: scale * np.sum((w**2 + 1e-12) ** 0.5), w, w * scale)
+    assert smooth.tensors["params"].kinked == 0
+
+
+@pytest.mark.parametrize("power", [3, 5])
+def test_derivatives_that_are_truncation_alone_are_zero(power):
+    report = fastcheck.check(lambda w: np.sum(w**power), np.zeros(3), np.zeros(3))
+    assert report.passed
+    assert report.tensors["params"].engine == "replay"
+
+
+@pytest.mark.parametrize("wrong", [1e-9, 1e-3, -1.0])
+def test_but_not_to_a_gradient_that_is_not(wrong):
+    report = fastcheck.check(lambda w: np.sum(w**3), np.zeros(3), np.full(3, wrong))
+    assert report.verdict is fastcheck.Verdict.FAIL
+    small = fastcheck.check(lambda w: np.sum(w**3 + 1e-12 * w), np.zeros(3), np.zeros(3))
+    assert small.verdict is fastcheck.Verdict.FAIL
