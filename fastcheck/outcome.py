@@ -22,6 +22,8 @@ from fastcheck.verdict.silent import silent_elements
 from fastcheck.version import __version__
 
 _MOST_PLACES = 3
+_SECONDS_OF_A_DIAGNOSIS = 3.0
+"""What is always allowed for it, however quick the check was."""
 _COARSE = ("float16", "float32", "complex64")
 
 Judged = list[tuple[Judgement, Assignment, float]]
@@ -134,7 +136,9 @@ def make_report(
     }
     if not any(report.verdict is verdict for report in tensors.values()):
         notes = (sentence, *notes)
-    diagnosis = _diagnosis(tree, run, revised, known) if verdict is Verdict.FAIL else None
+    diagnosis = None
+    if verdict is Verdict.FAIL:
+        diagnosis = _diagnosis(tree, run, revised, known, watch.total())
     return Report(
         verdict=verdict,
         loss=run.plan.loop.loss,
@@ -150,9 +154,12 @@ def make_report(
 
 
 def _diagnosis(
-    tree: ParamTree, run: Run, judgements: Sequence[Judgement], known: Known
+    tree: ParamTree, run: Run, judgements: Sequence[Judgement], known: Known, took: float
 ) -> Diagnosis | None:
-    """Say what is wrong, as far as the two gradients show it."""
+    """Say what is wrong, as far as the two gradients show it.
+
+    It may take three times what the check `took`: the answer to most mistakes is known long before.
+    """
     # Right gradients never need it.
     from fastcheck.verdict.diagnosis import diagnose, gather
 
@@ -166,7 +173,7 @@ def _diagnosis(
             previous=known.previous,
             samples=known.samples,
         )
-        return diagnose(evidence)
+        return diagnose(evidence, max(_SECONDS_OF_A_DIAGNOSIS, 3 * took))
     except Exception as fault:  # a verdict is not to be lost for want of an explanation
         warnings.warn(f"the diagnosis failed ({oneline(fault)}); the verdict stands", stacklevel=4)
         return None

@@ -172,10 +172,10 @@ class Run:
             known = self._roundings.get(rough)
         if known is None:
             # Right gradients seldom need it.
-            from fastcheck.verdict.gradient_rounding import gradient_rounding
+            from fastcheck.verdict.gradient_rounding import differently_rounded, gradient_rounding
 
             # As it was written, and as a backward pass by hand takes it: with p − y, say.
-            graphs = [graph for graph in self._planner.graphs() if graph is not None]
+            graphs = differently_rounded(*self._planner.graphs())
             unit = self.tolerance.unit
             found = [gradient_rounding(graph, unit, self._rng, rough=rough) for graph in graphs]
             names = {name for one in found for name in one}

@@ -308,6 +308,10 @@ MISTAKES = (
     Stranger("windows off by one", of_images(shift=1)),
     Stranger("kernel turned round", of_images(turned=True)),
     Stranger("maximum as mean", of_images(shared=True)),
-    Stranger("windows overwrite each other", of_images(overwritten=True)),
+    Stranger(
+        "windows overwrite each other",
+        of_images(overwritten=True),
+        frozenset({"repeated-index"}),
+    ),
 )
 """The causes beside a name are what the mistake is, in the words that findings have for it."""

@@ -7,15 +7,17 @@ held against it before their differences are trusted, and mistakes are recognise
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcheck.trace.graph import PARAMETER, Node, Primitive
+from fastcheck.trace.patience import ask
 from fastcheck.trace.primitives import (
     ACCUMULATE_AT,
     BROADCAST,
@@ -42,10 +44,16 @@ from fastcheck.trace.primitives import (
 
 FloatArray = NDArray[np.float64]
 _BETWEEN = 0.5
+_MOST_REMEMBERED = 16
+_WAYS = "_ways"
 _AT_CORNERS = ContextVar("slope at corners", default=_BETWEEN)
 
 Pull = Callable[[Node, FloatArray], list[FloatArray | None]]
 """From an operation and the gradient of its result to those of its operands."""
+
+
+Way = Callable[[FloatArray], FloatArray]
+"""From the gradient of an operation's result to that of one of its operands."""
 
 
 class NoRuleError(Exception):
@@ -93,7 +101,10 @@ def pull_back(
     ------
     NoRuleError
         There is no rule for an operation.
+    OutOfTimeError
+        More time was spent than `patience` allows for.
     """
+    ask()
     known: dict[Node, FloatArray] = dict(starts)
     made: dict[Node, list[Fault]] = {}
     for fault in faults:
@@ -102,14 +113,96 @@ def pull_back(
         for node in reversed(nodes):
             if node not in known or node.constant or node.primitive is PARAMETER:
                 continue
-            parts = operand_gradients(node, known[node], towards)
-            for operand, part in zip(node.operands, parts, strict=True):
+            parts = _parts(node, known[node], towards)
+            for operand, part in parts:
                 if part is not None:
                     known[operand] = known[operand] + part if operand in known else part
             for fault in made.get(node, ()):
                 if fault.to in known:
                     known[fault.to] = known[fault.to] + fault.error(known[node])
     return known
+
+
+def _parts(
+    node: Node, gradient: FloatArray, towards: frozenset[str] | None
+) -> Iterable[tuple[Node, FloatArray | None]]:
+    """Return the operands of an operation and their gradients."""
+    ways = node.__dict__.get(_WAYS, _WAYS)
+    if ways is _WAYS:  # remembered, as a diagnosis goes back through long loops many times
+        ways = node.__dict__[_WAYS] = _ways(node)
+    if ways is None:
+        return zip(node.operands, operand_gradients(node, gradient, towards), strict=True)
+    return [
+        (operand, way(gradient))
+        for operand, way in ways
+        if towards is None or not towards.isdisjoint(operand.tensors)
+    ]
+
+
+def _ways(node: Node) -> list[tuple[Node, Way]] | None:
+    """Return the moving operands of a small operation, and what its gradient becomes there.
+
+    None where there is more to it: axes to sum over, corners, or much to keep in mind.
+    """
+    if max(node.value.size, *(o.value.size for o in node.operands)) > _MOST_REMEMBERED:
+        return None
+    found: list[Way] | None = None
+    if node.primitive is RESHAPE:
+        found = [_reshaping(node.operands[0].shape)]
+    elif node.primitive is INDEX and is_basic(node.params["index"]):
+        found = [_placing(node.operands[0].shape, node.params["index"])]
+    elif node.primitive is CONCATENATE:
+        found = _cutting(node)
+    elif _multiplies(node):
+        found = [_multiplying(slope) for slope in slopes(node)]
+    if found is None:
+        return None
+    pairs = zip(node.operands, found, strict=True)
+    return [(operand, way) for operand, way in pairs if operand.tensors]
+
+
+def _multiplies(node: Node) -> bool:
+    """Whether each operand's gradient is a product of the same shape, wherever corners are."""
+    moving = [operand for operand in node.operands if operand.tensors]
+    smooth = is_elementwise(node) and node.primitive not in _CORNERED
+    return smooth and all(operand.shape == node.shape for operand in moving)
+
+
+def _multiplying(slope: FloatArray) -> Way:
+    if slope.ndim == 0 and slope == 1:
+        return _as_it_is
+    factor = slope[()]  # a number is multiplied much faster than an array without axes
+    return lambda gradient: gradient * factor
+
+
+def _as_it_is(gradient: FloatArray) -> FloatArray:
+    return gradient
+
+
+def _reshaping(shape: tuple[int, ...]) -> Way:
+    return lambda gradient: gradient.reshape(shape)
+
+
+def _placing(shape: tuple[int, ...], index: Any) -> Way:
+    def place(gradient: FloatArray) -> FloatArray:
+        whole = np.zeros(shape)
+        whole[index] = gradient
+        return whole
+
+    return place
+
+
+def _cutting(node: Node) -> list[Way]:
+    axis = node.params["axis"] % node.ndim
+    ends = np.cumsum([operand.shape[axis] for operand in node.operands]).tolist()
+    before = (slice(None),) * axis
+    return [
+        _picking((*before, slice(start, end))) for start, end in zip([0, *ends], ends, strict=False)
+    ]
+
+
+def _picking(index: Any) -> Way:
+    return lambda gradient: gradient[index]
 
 
 def operand_gradients(
@@ -193,6 +286,8 @@ def unbroadcast(gradient: FloatArray, shape: tuple[int, ...]) -> FloatArray:
 
     A row (1, n) may also have been written into a place (n,).
     """
+    if gradient.shape == shape:  # as nearly always, and long loops do little else
+        return gradient
     extra = gradient.ndim - len(shape)
     if extra > 0:
         gradient = gradient.sum(axis=tuple(range(extra)))
@@ -309,10 +404,21 @@ def _broadcast(node: Node, gradient: FloatArray) -> list[FloatArray | None]:
 
 def _index(node: Node, gradient: FloatArray) -> list[FloatArray | None]:
     (operand,) = node.operands
+    if node.primitive is INDEX and is_basic(node.params["index"]):  # every place once
+        return [_placing(operand.shape, node.params["index"])(gradient)]
     whole = np.zeros(operand.value.size)
     places = node.primitive.evaluate(np.arange(whole.size).reshape(operand.shape), **node.params)
     np.add.at(whole, places, gradient)
     return [whole.reshape(operand.shape)]
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index is made of whole numbers, slices and new axes, none of them an array."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice))
+        for part in parts
+    )
 
 
 def _write(node: Node, gradient: FloatArray) -> list[FloatArray | None]:

@@ -33,6 +33,7 @@ from fastcheck.trace.assembled import (
     with_units,
     written,
 )
+from fastcheck.trace.collecting import without_collecting
 from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Guard, Node, Primitive, SourceLine
 from fastcheck.trace.patterns import (
     is_one,
@@ -70,6 +71,7 @@ NEGATIVE, RECIPROCAL = elementwise(np.negative), elementwise(np.reciprocal)
 LOGADDEXP, TANH = elementwise(np.logaddexp), elementwise(np.tanh)
 
 
+@without_collecting()
 def simplify(graph: Graph) -> Graph:
     """Return an equal graph in which log-softmax and log-sum-exp are operations of their own."""
     written = _rewritten(graph)

@@ -20,6 +20,9 @@ DEVICE_REMEDY = (
 )
 
 
+_NOTHING: frozenset[str] = frozenset()
+
+
 class Untraceable(FastcheckError):  # noqa: N818  # a state of the code, not a mistake
     """The forward pass does something that cannot be traced faithfully."""
 
@@ -71,7 +74,7 @@ class Tape:
         """Return a node for plain data, sharing one node among uses of the same unchanged array."""
         value = self.downloads.hosted(value)
         if not isinstance(value, np.ndarray):
-            return self._add(CONSTANT, (), {}, np.asarray(value), frozenset())
+            return self._add(CONSTANT, (), {}, np.asarray(value), _NOTHING)
         known = self._constants.get(id(value))
         if known is not None:
             original, node = known
@@ -79,7 +82,7 @@ class Tape:
                 return node
         # A private copy: the user may write into the array later in the same forward pass.
         private = value if self.downloads.made(value) else value.copy(order="K")
-        node = self._add(CONSTANT, (), {}, private, frozenset())
+        node = self._add(CONSTANT, (), {}, private, _NOTHING)
         self._constants[id(value)] = (value, node)
         return node
 
@@ -92,8 +95,11 @@ class Tape:
     def record(
         self, primitive: Primitive, operands: tuple[Node, ...], params: Any, value: NDArray[Any]
     ) -> Node:
-        """Record `primitive` with the value that the user's own NumPy call gave."""
-        tensors: frozenset[str] = frozenset().union(*[operand.tensors for operand in operands])
+        """Record `primitive` with the value that the user's own NumPy call gave.
+
+        An array without elements depends on nothing, and nothing depends on it.
+        """
+        tensors = _reaching(operands) if value.size else _NOTHING
         if not tensors:
             return self._add(CONSTANT, (), {}, value, tensors)
         if value.dtype.kind == "c":
@@ -106,7 +112,7 @@ class Tape:
 
     def record_constant(self, value: NDArray[Any]) -> Node:
         """Record data that nothing else will write to, without copying it."""
-        return self._add(CONSTANT, (), {}, value, frozenset())
+        return self._add(CONSTANT, (), {}, value, _NOTHING)
 
     def guard(self, node: Node, action: str) -> None:
         """Note that Python acted on the value of `node`."""
@@ -160,6 +166,15 @@ class Tape:
         node = Node(len(self.graph.nodes), primitive, operands, params, value, tensors, user_line())
         self.graph.nodes.append(node)
         return node
+
+
+def _reaching(operands: tuple[Node, ...]) -> frozenset[str]:
+    """Return the tensors that reach the elements of operands."""
+    found = _NOTHING
+    for operand in operands:
+        if operand.tensors is not found and operand.value.size:
+            found = found | operand.tensors if found else operand.tensors
+    return found
 
 
 def identical(a: NDArray[Any], b: NDArray[Any]) -> bool:

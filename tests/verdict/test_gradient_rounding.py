@@ -10,7 +10,7 @@ from fastcheck import Verdict
 from fastcheck.params import ParamTree
 from fastcheck.trace.simplify import simplify
 from fastcheck.trace.tracer import trace
-from fastcheck.verdict.gradient_rounding import gradient_rounding
+from fastcheck.verdict.gradient_rounding import differently_rounded, gradient_rounding
 
 U64, U32 = 2.0**-53, 2.0**-24
 
@@ -164,3 +164,48 @@ def test_what_is_nearly_tied_in_float32_is_no_failure() -> None:
         assert fastcheck.check(loss, params, grads).verdict is not fastcheck.Verdict.PASS
     apart = {"w": np.array([1.0, 0.9], np.float32), "v": params["v"]}
     assert fastcheck.check(loss, apart, {**other, "w": other["w"][::-1]}).failed == ("w",)
+
+
+def test_cells_that_are_read_before_they_are_written():
+    rng = np.random.default_rng(0)
+    A, B = rng.standard_normal((4, 3)), rng.standard_normal((3, 3))
+
+    def loss(w):
+        D = ((A[:, None] * w - B[None]) ** 2).sum(-1)
+        R = np.full((5, 4), 1e8)
+        R[0, 0] = 0
+        for i in range(1, 5):
+            for j in range(1, 4):
+                z = np.array([R[i - 1, j], R[i, j - 1], R[i - 1, j - 1]])
+                m = z.min()
+                R[i, j] = D[i - 1, j - 1] + m - np.log(np.exp(-(z - m)).sum())
+        return R[4, 3]
+
+    w = rng.standard_normal(3)
+    right = fastcheck.numerical_gradient(loss, w)
+    assert fastcheck.check(loss, w, right, tolerance=1e-5).passed
+    assert fastcheck.check(loss, w, 1.001 * right, tolerance=1e-5).failed
+    written = trace(loss, ParamTree.from_user(w))
+    for graph in (written, simplify(written)):
+        found = gradient_rounding(graph, U64, np.random.default_rng(0))["params"]
+        assert np.all((found > 0) & (found < 1e-11 * np.abs(right).max()))
+
+
+def test_what_needs_no_second_pass_is_not_passed_twice():
+    def plain(w):
+        return ((np.array([w[0] * w[1], w[1] * 2.0]) + w) ** 2).sum()
+
+    def softmax(w):
+        return np.log(np.exp(w).sum()) - w[0]
+
+    for loss, count in ((plain, 1), (softmax, 2)):
+        graph = trace(loss, ParamTree.from_user(np.array([0.5, 0.25])))
+        assert len(differently_rounded(graph, simplify(graph))) == count
+
+
+def test_passes_that_fill_memory_are_taken_one_by_one(monkeypatch):
+    graph = trace(lambda w: np.tanh(w).sum(), ParamTree.from_user(np.linspace(-1, 1, 50)))
+    together = gradient_rounding(graph, U64, np.random.default_rng(0))["params"]
+    monkeypatch.setattr("fastcheck.verdict.gradient_rounding._MOST_HELD", 1)
+    alone = gradient_rounding(graph, U64, np.random.default_rng(0))["params"]
+    assert 0.5 < np.linalg.norm(alone) / np.linalg.norm(together) < 2

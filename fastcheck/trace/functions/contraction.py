@@ -12,7 +12,7 @@ import numpy as np
 from fastcheck.trace.functions.common import apply, axis_tuple, lift, record, refuse, tape_of
 from fastcheck.trace.primitives import CONTRACT, contract_values, elementwise
 from fastcheck.trace.registry import traced
-from fastcheck.trace.traced import Traced
+from fastcheck.trace.traced import Traced, wrap
 
 Labels = tuple[int, ...]
 
@@ -20,7 +20,8 @@ Labels = tuple[int, ...]
 def contract(value: Any, a: Any, b: Any, left: Labels, right: Labels, out: Labels) -> Traced:
     """Record Σ a[left]·b[right] over the labels that are not in `out`.
 
-    An axis of size 1 that NumPy would broadcast is given its full size first.
+    An axis of size 1 that NumPy would broadcast is given its full size first. A sum of no products
+    (`L[j, :j] @ L[j, :j]` at j = 0) depends on nothing.
     """
     if value.dtype == bool:  # "any" in place of the sum
         a, b = (lift(x, tape_of(a, b)).astype(int) for x in (a, b))
@@ -29,7 +30,10 @@ def contract(value: Any, a: Any, b: Any, left: Labels, right: Labels, out: Label
     sizes: dict[int, int] = {}
     for operand, labels in ((a, left), (b, right)):
         for label, size in zip(labels, np.shape(_plain(operand)), strict=True):
-            sizes[label] = max(sizes.get(label, 1), size)
+            sizes[label] = size if sizes.get(label, 1) == 1 else sizes[label]
+    if 0 in sizes.values():
+        tape = tape_of(a, b)
+        return wrap(tape, tape.record_constant(value))
     a, b = (
         x if np.shape(_plain(x)) == full else np.broadcast_to(x, full)
         for x, full in (

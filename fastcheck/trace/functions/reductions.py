@@ -54,8 +54,15 @@ def _whole(
 ) -> Any:
     """Reduce with NumPy's `where=` and `initial=`: neutral where left out, combined at the end."""
     a = _masked(lift(a, tape_of(a, where)), where, neutral)
+    if not a.size and primitive in (MAX, MIN) and initial is not _ABSENT:
+        return combine(_of_nothing(np.sum(a.value, axis, keepdims=keepdims), neutral), initial)
     reduced = _reduce(primitive, a, axis, keepdims)
     return reduced if initial is _ABSENT else combine(reduced, initial)
+
+
+def _of_nothing(total: Any, neutral: float) -> Any:
+    """Return what extremes along an axis are before there is any element to choose."""
+    return np.full(np.shape(total), neutral)[()]
 
 
 def _typed(a: Any, dtype: Any, *others: Any) -> Any:

@@ -45,10 +45,13 @@ class Group:
     members : tuple of (TensorFacts, Hypothesis)
     alternatives : tuple of Group
         Other mistakes that explain the same tensors as well.
+    alike : tuple of Group
+        The same mistake with another sample, of which no figure tells which one it is.
     """
 
     members: tuple[tuple[TensorFacts, Hypothesis], ...]
     alternatives: tuple[Group, ...] = ()
+    alike: tuple[Group, ...] = ()
 
     def in_order(self, tensors: Tensors) -> Group:
         """Return the same mistake with its tensors in the order of others."""
@@ -188,13 +191,29 @@ def cover(groups: list[Group], possible: list[Group]) -> list[Group]:
             if _is_rival(group, best) and set(new_facts) <= set(group.facts)
         ]
         members = tuple((facts, hyp) for facts, hyp in best.members if facts not in covered)
-        chosen.append(Group(members, _one_of_each(rivals)))
+        alike = [
+            group
+            for group in groups
+            if group is not best and _is_alike(group, best) and set(new_facts) <= set(group.facts)
+        ]
+        chosen.append(Group(members, _one_of_each(rivals), tuple(alike)))
         covered.update(new_facts)
 
 
 def _is_rival(group: Group, best: Group) -> bool:
     said = (best.cause, *_SAID.get(best.cause, ()))
     return group.telling and group.cause not in said
+
+
+def _is_alike(group: Group, best: Group) -> bool:
+    """Whether two mistakes differ in the sample only."""
+    one, other = group.first.figures, best.first.figures
+    return (
+        group.cause == best.cause
+        and "sample" in one
+        and "sample" in other
+        and {**one, "sample": other["sample"]} == other
+    )
 
 
 def _may_be(group: Group, best: Group) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from fastcheck.report.data import Diagnosis, Finding
+from fastcheck.trace.patience import at_most, is_lost
+from fastcheck.verdict.diagnosis.cleared import cleared
 from fastcheck.verdict.diagnosis.cover import (
     Group,
     Tried,
@@ -50,25 +53,30 @@ _FAMILIES = (
 )
 """Families, from the quick to the costly."""
 
+_NOT_ALL_TRIED = (
+    "Other mistakes may fit as well or better: the loss is made of so many operations that to try "
+    "them all would have taken much longer than the check."
+)
 _GUARD = "epsilon"
 _MOSTLY = 0.1
 _MOST_DESCRIPTIVE = 2
 
 
-def diagnose(evidence: Evidence) -> Diagnosis | None:
+def diagnose(evidence: Evidence, seconds: float = math.inf) -> Diagnosis | None:
     """Return what is wrong with the failing gradients; None if there is nothing to explain.
 
     A mistake is named only if it predicts every element of the tensors that it is said of. Where
-    none does, the finding says which layer goes wrong first, seen from the loss.
+    none does, the finding says which layer goes wrong first, seen from the loss. What is not known
+    after so many `seconds` is given up, and then nothing is certain.
     """
     # Gradients may be as large or small as floats go; what overflows fits nothing.
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), at_most(seconds) as patience:
         evidence, allowed_for = take_apart(evidence), False
         with suppress(Exception):  # a trace may hold anything
             if is_rough(evidence):
                 evidence, allowed_for = with_rounding(evidence), True
         found = _diagnosis(evidence)
-        if found is None or _is_exact(found):
+        if found is None or _is_exact(found) or patience.lost:
             return found
         with suppress(Exception):  # what is known already must not be lost for it
             again = None if allowed_for else _diagnosis(with_rounding(evidence))
@@ -138,7 +146,15 @@ def _diagnosis(evidence: Evidence) -> Diagnosis | None:
         sure = depth < doubtful and not _is_contradicted(group, others, evidence)
         said = exact_finding if sure else doubtful_finding
         findings.append((depth, said(group.in_order(evidence.tensors), evidence)))
-    return Diagnosis(tuple(f for _, f in sorted(findings, key=lambda found: found[0])))
+    in_order = (finding for _, finding in sorted(findings, key=lambda found: found[0]))
+    return Diagnosis(tuple(map(_unsure, in_order) if is_lost() else in_order))
+
+
+def _unsure(finding: Finding) -> Finding:
+    """Return a finding that nothing else was held against, as there was no time for it."""
+    certainty = "partly" if finding.certainty == "exact" else finding.certainty
+    said = f"{finding.explanation} {_NOT_ALL_TRIED}".lstrip()
+    return replace(finding, certainty=certainty, explanation=said)
 
 
 def _depth(tensors: tuple[TensorFacts, ...]) -> int:
@@ -170,8 +186,14 @@ def _doubtful(rest: Tensors, evidence: Evidence) -> float:
     Where something is wrong that nothing explains, so may be what flows back from there: a bias
     that is right shows that it is not.
     """
-    cleared = {facts.depth for facts in evidence.right if facts.is_bias}
-    return min((facts.depth for facts in rest if facts.depth not in cleared), default=math.inf)
+    return min((f.depth for f in rest if not _flow_is_right(evidence, f)), default=math.inf)
+
+
+def _flow_is_right(evidence: Evidence, facts: TensorFacts) -> bool:
+    if evidence.graph is None:
+        return any(f.is_bias and f.depth == facts.depth for f in evidence.right)
+    shown = cleared(evidence, (facts,))
+    return shown is not None and shown.direct and any(f.is_bias for f in shown.by)
 
 
 def _trusted(chosen: list[Group], evidence: Evidence) -> list[Group]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Sequence
 
+from fastcheck.trace.graph import Node
+
 _MOST = 6
+_STANDS_FOR = {"logaddexp": "log", "log_softmax": "log", "logsumexp": "log"}
+"""What rewriting makes of a logarithm, by name: see `fastcheck.trace.simplify`."""
 
 Words = tuple[str, str]
 """Evidence and explanation."""
@@ -55,3 +60,17 @@ def subject(names: Sequence[str]) -> str:
 def subject_is(names: Sequence[str]) -> str:
     """Return how a sentence on the gradients of tensors begins: subject and verb."""
     return f"{subject(names)} {is_are(names)}"
+
+
+def operation(node: Node) -> str:
+    """Return what an operation is called where it is written, if it was rewritten since.
+
+    ``np.log`` of a sigmoid is computed as `logaddexp`, which nobody finds in the line. That fits
+    where a way through it is meant; its input is another one.
+    """
+    name, source = node.primitive.name, node.source
+    plain = _STANDS_FOR.get(name)
+    if plain is None or not source.line:
+        return name
+    line = linecache.getline(source.file, source.line)
+    return plain if plain in line and name not in line else name

@@ -115,6 +115,7 @@ _WORDS: dict[str, Callable[[Group, Evidence], Words]] = {
     "epsilon": passes.epsilon,
     "missing-path": passes.path,
     "path-twice": passes.path,
+    "repeated-index": passes.repeated,
     "weights-not-transposed": passes.not_transposed,
     "wrong-input": passes.input_of,
     "overwritten-buffer": passes.input_of,

@@ -7,7 +7,6 @@ axis adds is that gradient with everything else set to zero.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +30,6 @@ from fastcheck.trace.primitives import (
     contract_values,
 )
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
-from fastcheck.verdict.diagnosis.evidence import Evidence, Tensors
 from fastcheck.verdict.diagnosis.right_pass import RightPass
 
 _SHAPING = (RESHAPE, TRANSPOSE, CAST, INDEX, BROADCAST)
@@ -127,52 +125,14 @@ def uses_of(passed: RightPass, name: str) -> tuple[Use, ...]:
         for user, place in passed.users.get(node, []):
             if user.primitive in _SHAPING:
                 ahead.append((user, (user, *chain)))
-            elif _is_layer(user, place):
+            elif is_layer(user, place):
                 found.append(Use(user, place, chain))
         if len(found) + len(ahead) > _MOST_USES:
             return ()
     return tuple(found)
 
 
-def own_penalties(evidence: Evidence, tensors: Tensors) -> dict[str, FloatArray]:
-    """Return what penalties on tensors add to their gradients; nothing where there is no trace.
-
-    That is all that flows back to a tensor other than through the operations that take it together
-    with something else, also where it is cut or turned before. Tensors without any such operation
-    are left out.
-    """
-    if evidence.graph is None or not tensors:
-        return {}
-    passed = RightPass(evidence, evidence.graph, tensors)
-    found = {}
-    with suppress(Exception):  # a trace may hold anything
-        for facts in tensors:
-            node = evidence.graph.parameters[facts.name]
-            added, layers = _added_alone(passed, node)
-            if layers:
-                found[facts.name] = added.reshape(-1)[facts.indices]
-    return found
-
-
-def _added_alone(passed: RightPass, node: Node) -> tuple[FloatArray, int]:
-    """Return what flows back through no layer, and how many layers there are."""
-    total, layers = np.zeros(node.shape), 0
-    for user, place in passed.users.get(node, []):
-        if user.primitive in _SHAPING:
-            inner, more = _added_alone(passed, user)
-            layers += more
-            part = operand_gradients(user, inner)[place] if np.any(inner) else None
-        elif _is_layer(user, place):
-            layers += 1
-            continue
-        else:
-            part = operand_gradients(user, passed.gradients[user])[place]
-        if part is not None:
-            total = total + part
-    return total, layers
-
-
-def _is_layer(user: Node, place: int) -> bool:
+def is_layer(user: Node, place: int) -> bool:
     """Whether an operation takes a tensor together with something else."""
     others = [operand for i, operand in enumerate(user.operands) if i != place]
     return any(operand.ndim > 0 and not is_parameter_itself(operand) for operand in others)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastcheck.trace.graph import Node
+from fastcheck.verdict.diagnosis.cleared import Cleared, cleared
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts
 
 _STRUCTURE = ("reshape", "transpose", "broadcast", "cast", "index", "contract", "add", "parameter")
@@ -29,6 +31,8 @@ class Place:
         What lies between its result and the next layer, or the loss.
     next_to_loss : bool
         Whether no other layer lies between it and the loss, right or wrong.
+    cleared : Cleared or None
+        What right tensors show of what flows back to it.
     """
 
     first: tuple[TensorFacts, ...]
@@ -37,6 +41,7 @@ class Place:
     behind: tuple[TensorFacts, ...]
     operations: tuple[Node, ...]
     next_to_loss: bool
+    cleared: Cleared | None
 
 
 def place_of(evidence: Evidence, wrong: tuple[TensorFacts, ...]) -> Place:
@@ -50,6 +55,7 @@ def place_of(evidence: Evidence, wrong: tuple[TensorFacts, ...]) -> Place:
         behind=tuple(facts for facts in wrong if facts.depth > depth),
         operations=_after(evidence, first, depth),
         next_to_loss=all(facts.depth >= depth for facts in evidence.tensors),
+        cleared=cleared(evidence, first),
     )
 
 
@@ -66,6 +72,13 @@ def _after(evidence: Evidence, first: tuple[TensorFacts, ...], depth: int) -> tu
         # What all of the layer reaches is its result; a penalty reaches weights alone.
         if names <= node.tensors <= layer and beside <= node.tensors
     ]
-    telling = [n for n in nodes if n.primitive.name not in _STRUCTURE and not n.primitive.discrete]
-    once = {(node.primitive, node.source): node for node in reversed(telling)}
-    return tuple(sorted(once.values(), key=lambda node: node.index)[:_MOST_NAMED])
+    if not telling(nodes):  # what is beside it may be on another branch
+        nodes = [node for node in evidence.graph if node.tensors == names]
+    return telling(nodes)[:_MOST_NAMED]
+
+
+def telling(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """Return the operations that have a derivative to get wrong, one of each line, in order."""
+    nodes = [n for n in nodes if n.primitive.name not in _STRUCTURE and not n.primitive.discrete]
+    once = {(node.primitive, node.source): node for node in reversed(nodes)}
+    return tuple(sorted(once.values(), key=lambda node: node.index))

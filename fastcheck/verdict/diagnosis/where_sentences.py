@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastcheck.report.data import Finding
+from fastcheck.trace.graph import Node
+from fastcheck.verdict.diagnosis.cleared import Cleared
 from fastcheck.verdict.diagnosis.evidence import Evidence, TensorFacts, in_report
-from fastcheck.verdict.diagnosis.naming import listed, subject_is
-from fastcheck.verdict.diagnosis.where import Place, place_of
+from fastcheck.verdict.diagnosis.naming import is_are, listed, operation, subject_is
+from fastcheck.verdict.diagnosis.where import Place, place_of, telling
 
 
 def where_finding(evidence: Evidence, wrong: tuple[TensorFacts, ...]) -> Finding:
@@ -26,16 +30,8 @@ def where_finding(evidence: Evidence, wrong: tuple[TensorFacts, ...]) -> Finding
 
 
 def _advice(found: Place, evidence: Evidence) -> list[str]:
-    if any(f.is_bias for f in found.beside) and not any(f.is_bias for f in found.first):
-        said = [
-            f"What flows back to this layer is right, for {listed([f.name for f in found.beside])} "
-            "is: look at the product that forms it, and at the layer's input there."
-        ]
-    elif found.beside and all(f.is_bias for f in found.first):
-        said = [
-            f"What flows back to this layer is right, for {listed([f.name for f in found.beside])} "
-            f"is: look at {_of_vectors(found)}."
-        ]
+    if found.cleared is not None:
+        said = [_of_cleared(found.cleared, found.first)]
     elif found.nearer or not found.next_to_loss:
         named = _derivatives(found) or "what flows back from there, and the sums and products"
         said = [f"Look between this layer and the next: {named}."]
@@ -61,17 +57,34 @@ def _advice(found: Place, evidence: Evidence) -> list[str]:
     return said
 
 
-def _of_vectors(found: Place) -> str:
-    """A vector may be a bias, or weights of one unit where all others of the layer are biases."""
-    if all(facts.is_bias for facts in found.beside):
-        return "how it is formed from that: the layer's input, the sum over the samples"
-    return "the sum over the samples"
+def _of_cleared(shown: Cleared, wrong: tuple[TensorFacts, ...]) -> str:
+    """Say how far back all is right, and what is left."""
+    names = [facts.name for facts in shown.by]
+    far = f"right as far as {listed(names)} can show, which {is_are(names)} right"
+    if not shown.direct:
+        named = _named(telling(shown.between)) or "the operations there"
+        return (
+            f"What flows back to where {listed(names)} go{'' if len(names) > 1 else 'es'} in is "
+            f"{far}. Look between there and this layer, at {named}, and at the products."
+        )
+    if not all(facts.is_bias for facts in wrong):
+        look = "at the product that forms it, and at the layer's input and the order of samples"
+    elif all(facts.is_bias for facts in shown.by):
+        # A vector may be a bias, or weights of one unit where the others of the layer are biases.
+        look = "at how it is formed from that: the layer's input, the sum over the samples"
+    else:
+        look = "at the sum over the samples"
+    return f"What flows back to this layer is {far}: look {look} there."
 
 
 def _derivatives(found: Place) -> str:
-    if not found.operations:
+    return _named(found.operations)
+
+
+def _named(operations: Sequence[Node]) -> str:
+    if not operations:
         return ""
-    named = [f"`{node.primitive.name}` ({node.source})" for node in found.operations]
+    named = [f"`{operation(node)}` ({node.source})" for node in operations]
     return f"the derivative{'s' if len(named) > 1 else ''} of {listed(named)}"
 
 

@@ -297,7 +297,7 @@ def test_the_only_window_that_is_left_is_no_sample() -> None:
     flow = convolution_flow()
     wrong = {"K": PATCHES[:, 0].T @ flow[:, 0], "b": flow[:, 0].sum(axis=0)}
     report = fastcheck.check(convolution_loss, KERNELS, wrong, batch_size=M)
-    assert "place 0 of 9 alone along an axis" in str(report.diagnosis)
+    assert "place 0 of 9 alone along axis 1 of the result of" in str(report.diagnosis)
     assert "sample" not in str(report.diagnosis)
 
 

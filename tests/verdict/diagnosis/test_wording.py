@@ -57,7 +57,7 @@ CASES = {
         "b2": G["b2"] / 8,
     },
     "The gradients of W1 and W2 are the numerical one − 0.01 × the parameters. The derivative of "
-    "the L2 penalty is missing, or counted too little: look for λ·W1 in both passes.": {
+    "the L2 penalty is missing: look for λ·W1 in both passes.": {
         "W1": G["W1"] - DECAY * PARAMS["W1"],
         "W2": G["W2"] - DECAY * PARAMS["W2"],
     },

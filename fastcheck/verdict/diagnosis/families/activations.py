@@ -8,14 +8,17 @@ import numpy as np
 
 from fastcheck.engines.base import FloatArray
 from fastcheck.trace.backward import operand_gradients
+from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import CONTRACT
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself
 from fastcheck.verdict.diagnosis.functions import Function, functions_of, slopes_at
+from fastcheck.verdict.diagnosis.naming import operation
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
 
 _MOST_NODES = 8
 _MOST_FUNCTIONS = 4
 _MOST_EDGES = 24
+_MOST_ABOVE = 24
 _PRODUCTS = ("multiply", "divide")
 _LINEAR = {*_PRODUCTS, "add", "subtract", "negative", "positive", "cast"}
 _COMPLEXITY = {"constant-left-out": 1.2}
@@ -92,6 +95,8 @@ def wrong_slopes(made: Function) -> Iterator[tuple[FloatArray, str]]:
     with np.errstate(all="ignore"):
         for wrong, text in _guesses(made, np.asarray(x), np.asarray(y), slope):
             full = np.broadcast_to(wrong, slope.shape)
+            if not full.any():
+                continue  # that nothing flows back is no derivative, but a path left out
             if np.isfinite(full).all() and not any(np.array_equal(full, old) for old in tried):
                 tried.append(full)
                 yield full, text
@@ -115,6 +120,27 @@ def _guesses(
     yield -slope, "the right one with the wrong sign"
 
 
+def _joins(passed: RightPass, node: Node) -> bool:
+    """Whether several ways meet in a node, of which some go on past it as well.
+
+    A sample of mean and width, say, where both go into a penalty, too: to leave out what flows
+    back to it leaves out one path of several, though only one leads on from here.
+    """
+    ways = [operand for operand in node.operands if not operand.constant]
+    return len(ways) > 1 and any(len(passed.users[n]) > 1 for n in _near_above(ways))
+
+
+def _near_above(ahead: list[Node]) -> Iterator[Node]:
+    """Yield what some nodes are made of, the nearest first."""
+    seen = dict.fromkeys(ahead)
+    for node in (queue := list(seen)):
+        yield node
+        new = [o for o in node.operands if not o.constant and o not in seen]
+        seen.update(dict.fromkeys(new))
+        if len(seen) <= _MOST_ABOVE:
+            queue += new
+
+
 def paths(passed: RightPass, found: Found) -> None:
     """One of several ways from an array to the loss was left out, or counted twice."""
     edges = [
@@ -125,7 +151,17 @@ def paths(passed: RightPass, found: Found) -> None:
         # A single way is one of several where parameters are used again further back.
         if len(users) > 1 or (node.primitive is CONTRACT and operand.tensors & passed.reused)
     ]
-    for operand, node, place in sorted(edges, key=lambda edge: passed.order(edge[0]))[:_MOST_EDGES]:
+    joined = [
+        (operand, *users[0])
+        for operand, users in passed.users.items()
+        if len(users) == 1 and passed.could_spoil(operand) and _joins(passed, operand)
+    ]
+    chosen = [
+        edge
+        for several in (edges, joined)
+        for edge in sorted(several, key=lambda edge: passed.order(edge[0]))[:_MOST_EDGES]
+    ]
+    for operand, node, place in dict.fromkeys(chosen):
         part = operand_gradients(node, passed.gradients[node])[place]
         if part is None:
             continue
@@ -136,5 +172,5 @@ def paths(passed: RightPass, found: Found) -> None:
                 times * part,
                 cause,
                 0.95,
-                {"operation": node.primitive.name, "source": str(node.source), "what": what},
+                {"operation": operation(node), "source": str(node.source), "what": what},
             )

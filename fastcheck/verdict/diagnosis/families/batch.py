@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from fastcheck.engines.base import BoolArray, FloatArray
 from fastcheck.trace.primitives import CONTRACT
+from fastcheck.verdict.diagnosis.batch_axis import is_batch_axis
 from fastcheck.verdict.diagnosis.evidence import ALL, TensorFacts
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, fit
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass, given
@@ -16,6 +18,8 @@ from fastcheck.verdict.diagnosis.uses import Slices, slices_of
 
 _TRIED = 3
 """Samples that are alike in one tensor may differ in another: the best few are looked at."""
+_ALIKE, _MOST_ALIKE = 1e-5, 64
+"""Samples that add the same are all looked at: one of them may be the one in all tensors."""
 _MOST_OTHERS = 64
 _LEFT_OUT = 2
 """That one sample was left out beside it may be another mistake, which all tensors show."""
@@ -35,10 +39,26 @@ def of_samples(passed: RightPass, found: Found) -> None:
             if len(slices.axes) == 1:
                 hypotheses += _one_too_few(passed, facts, slices, (of_g, of_n))
             fitting = [h for h in hypotheses if fit(facts, h).exact]
+            along = _along(passed, slices) if fitting else {}
+            fitting = [replace(h, figures={**h.figures, **along}) for h in fitting]
             found[facts.name] += [
                 marked(h, facts, slices.part, slices.count) if "alone" in h.figures else h
                 for h in fitting
             ]
+
+
+def _along(passed: RightPass, slices: Slices) -> dict[str, Any]:
+    """Return what sentences say of the axes: whose they are, and whether they count the samples."""
+    node = slices.uses[0].node
+    lengths = [node.shape[axis] for use in slices.uses for axis in use.summed]
+    alone = len(slices.axes) == 1
+    return {
+        "axes": slices.axes,
+        "lengths": slices.lengths,
+        "operation": f"`{node.primitive.name}` ({node.source})",
+        "batch": alone and all(is_batch_axis(passed, u.node, slices.axes[0]) for u in slices.uses),
+        "only": alone and lengths.count(slices.count) == len(slices.uses),
+    }
 
 
 def marked(
@@ -122,5 +142,7 @@ def _nearest(
     square = float(wanted @ wanted)
     if not 0 < square < np.inf:
         return []
-    best = np.argsort(np.abs(products - square), kind="stable")[:_TRIED]
+    apart = np.abs(products - square)
+    alike = int(np.count_nonzero(apart <= _ALIKE * square))
+    best = np.argsort(apart, kind="stable")[: min(max(_TRIED, alike), _MOST_ALIKE)]
     return [(int(sample), slices.part(int(sample))) for sample in best]

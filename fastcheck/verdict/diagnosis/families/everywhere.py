@@ -32,6 +32,8 @@ from fastcheck.verdict.diagnosis.families.activations import (
     wrong_slopes,
 )
 from fastcheck.verdict.diagnosis.functions import Function, functions_of
+from fastcheck.verdict.diagnosis.in_time import is_through_time
+from fastcheck.verdict.diagnosis.naming import operation
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
 
 _OPERATIONS = 30_000
@@ -84,7 +86,8 @@ def everywhere(passed: RightPass, found: Found) -> None:
             )
             left -= 1
     for edges in (ways for several in _ways_on(passed) for ways in several.values()):
-        if len(edges) <= most:  # each takes as many passes as there are steps
+        # Each takes as many passes as there are steps.
+        if len(edges) <= most and is_through_time(passed, [operand for operand, _, _ in edges]):
             most -= len(edges)
             _truncated(passed, found, edges)
 
@@ -301,7 +304,7 @@ def _truncated(passed: RightPass, found: Found, edges: Sequence[Edge]) -> None:
             return
         if count:  # that none is carried on at all is a cut of every step
             figures = {
-                "operation": users[0].primitive.name,
+                "operation": operation(users[0]),
                 "source": lines_of(users),
                 "what": "truncated",
                 "steps": count,
@@ -330,7 +333,7 @@ def _cut(edges: Sequence[Edge], complexity: float = 0.95 + _MORE, what: str = "m
         complexity,
         tuple(Fault(user, operand, _without(user, place)) for operand, user, place in edges),
         {
-            "operation": ", ".join(dict.fromkeys(user.primitive.name for user in users)),
+            "operation": ", ".join(dict.fromkeys(operation(user) for user in users)),
             "source": lines_of(users),
             "what": what,
         },

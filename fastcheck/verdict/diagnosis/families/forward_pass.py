@@ -12,10 +12,13 @@ from fastcheck.verdict.diagnosis.families.batch import of_samples
 from fastcheck.verdict.diagnosis.families.everywhere import everywhere
 from fastcheck.verdict.diagnosis.families.guards import guards
 from fastcheck.verdict.diagnosis.families.inputs import inputs
+from fastcheck.verdict.diagnosis.families.repeated import repeated
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass, are_trusted
 
 _SIDES = (0.5, 0.0, 1.0)
 """Slopes of ``maximum(0, z)`` at z = 0: between the sides, and those of either."""
+
+_FAMILIES = (activations, paths, inputs, repeated, of_samples, guards, everywhere)
 
 
 def forward_pass(evidence: Evidence, unexplained: Tensors) -> Found:
@@ -33,7 +36,7 @@ def forward_pass(evidence: Evidence, unexplained: Tensors) -> Found:
         # A trace may hold anything; what is known without it must not be lost for it.
         return found
     for share, passed in zip(sides, passes, strict=True):
-        for family in (activations, paths, inputs, of_samples, guards, everywhere):
+        for family in _FAMILIES:
             with at_corners(share), suppress(Exception):  # nor what another family finds
                 family(passed, found)
     return found

@@ -12,10 +12,11 @@ from fastcheck.engines.base import FloatArray
 from fastcheck.verdict.diagnosis.evidence import ALL, Arrays, Evidence, Places, TensorFacts, Tensors
 from fastcheck.verdict.diagnosis.factors import Estimate, Factor, pooled, recognise
 from fastcheck.verdict.diagnosis.families.scale import scales
-from fastcheck.verdict.diagnosis.hypothesis import Hypothesis
-from fastcheck.verdict.diagnosis.uses import own_penalties
+from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, fit
+from fastcheck.verdict.diagnosis.terms import own_penalties
 
 _NEAR = 1e-3
+_LEEWAY = 2.0
 _TELLING = 10.0
 _A_SIGN, _A_NUMBER = 0.3, 16.0
 """Digits that an element tells: λ·sign(θ) fits whatever has these signs by chance."""
@@ -25,6 +26,7 @@ _NONE = Factor(1.0, "1")
 def penalties(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothesis]]:
     """Return for each tensor: g = n + λθ, g = n + λ·sign(θ), and multiples of the first."""
     found: dict[str, list[Hypothesis]] = {facts.name: [] for facts in tensors}
+    own = own_penalties(evidence, tensors)
     for kind in ("l2", "l1"):
         estimates = {f.name: _strength(f, kind) for f in tensors if f.alive}
         if not estimates:
@@ -34,13 +36,12 @@ def penalties(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothesis
             if facts.name in factors and factors[facts.name].value != 0:
                 # λ is no number that counts anything: take the estimate, not what it is near to.
                 strength = _shared(facts.name, factors, estimates)
-                found[facts.name].append(_with_penalty(facts, kind, strength, _NONE))
+                found[facts.name].append(_with_penalty(facts, kind, strength, _NONE, own))
     both = [(f, *fitted) for f in tensors if (fitted := _with_factor(f, evidence))]
-    own = own_penalties(evidence, tensors)
     for facts, factor, strength in both:
         # One λ for all that agree, or they would not be one mistake.
         alike = [s for _, other, s in both if other == factor and abs(s / strength - 1) < _NEAR]
-        added = _with_penalty(facts, "l2", float(np.median(alike)), factor)
+        added = _with_penalty(facts, "l2", float(np.median(alike)), factor, own)
         # A factor may spare a penalty of the loss, and only a trace tells whether there is one.
         spared = strength / (1 - factor.value) > 0
         found[facts.name].append(replace(added, hint=spared and facts.name not in own))
@@ -59,13 +60,16 @@ def _beside_own(
         for f in tensors
         if f.name in own and _is_more(f, own[f.name])
     )
+    by_rest = {facts.name: facts for facts in rest}
     for name, hypotheses in scales(evidence, rest).items():
         for hypothesis in hypotheses:
             factor = hypothesis.figures.get("factor")
             if factor is not None and factor.value != 1:
                 figures = {**hypothesis.figures, "spared": True}
                 made = _moved(hypothesis, own[name])
-                yield by_name[name], replace(made, figures=figures)
+                # What is large beside the rest leaves it no more room than it has by itself.
+                sure = fit(by_rest[name], hypothesis).exact
+                yield by_name[name], replace(made, figures=figures, hint=not sure)
 
 
 def _is_more(facts: TensorFacts, added: FloatArray) -> bool:
@@ -108,7 +112,9 @@ def _strength(facts: TensorFacts, kind: str) -> Estimate:
     return Estimate(float(along @ rest) / square, off + slack)
 
 
-def _with_penalty(facts: TensorFacts, kind: str, strength: float, factor: Factor) -> Hypothesis:
+def _with_penalty(
+    facts: TensorFacts, kind: str, strength: float, factor: Factor, own: Arrays
+) -> Hypothesis:
     def predict(places: Places) -> tuple[FloatArray, FloatArray]:
         values = factor.value * facts.numeric[places]
         bars = max(1.0, abs(factor.value)) * facts.bars[places]
@@ -117,6 +123,7 @@ def _with_penalty(facts: TensorFacts, kind: str, strength: float, factor: Factor
     def without(places: Places) -> FloatArray:
         return factor.value * facts.numeric[places]
 
+    times = _times(facts, strength / factor.value, kind, own)
     return Hypothesis(
         cause=f"missing-{kind}" if strength < 0 else f"extra-{kind}",
         key=(kind, factor.value, strength),
@@ -125,8 +132,34 @@ def _with_penalty(facts: TensorFacts, kind: str, strength: float, factor: Factor
         free=1,
         beside=None if factor is _NONE else without,
         worth=_A_SIGN if kind == "l1" else _A_NUMBER,
-        figures={"strength": strength, "factor": factor},
+        figures={"strength": strength, "factor": factor, "times": times},
+        hint=_is_lost_in(facts, strength, kind, own),
     )
+
+
+def _is_lost_in(facts: TensorFacts, strength: float, kind: str, own: Arrays) -> bool:
+    """Whether a penalty is less than what may be wrong with the loss's own.
+
+    Near a minimum the data's gradient is that of the penalty the other way round: a little too much
+    of one is then a little too little of the other, and nobody knows which.
+    """
+    added = float(np.linalg.norm(own[facts.name])) if facts.name in own else 0.0
+    size = abs(strength) * float(np.linalg.norm(_direction(facts, kind, ALL)))
+    return size <= _LEEWAY * facts.tolerance.rtol * added
+
+
+def _times(facts: TensorFacts, strength: float, kind: str, own: Arrays) -> float | None:
+    """Return by what the loss's own penalty is multiplied then; None where nobody knows."""
+    if facts.name not in own:
+        return None
+    added, along = own[facts.name], _direction(facts, kind, ALL)
+    if not added.any():
+        return math.inf  # there is none
+    square = float(along @ along)
+    held = float(along @ added) / square if square else 0.0
+    if float(np.linalg.norm(added - held * along)) > _NEAR * float(np.linalg.norm(added)):
+        return None  # it is another one
+    return 1 + strength / held
 
 
 def _with_factor(facts: TensorFacts, evidence: Evidence) -> tuple[Factor, float] | None:

@@ -10,6 +10,7 @@ from fastcheck.verdict.diagnosis.families.batch import marked
 from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, Predict
 
 _LOOKED_AT = 4096
+_ALIKE, _MOST_ALIKE = 1e-5, 64
 
 
 def samples(evidence: Evidence, tensors: Tensors) -> dict[str, list[Hypothesis]]:
@@ -50,10 +51,10 @@ def _one_too_few(facts: TensorFacts, each: FloatArray, share: float) -> list[Hyp
         ways.append(("sample-dropped", -1.0, count / (count - 1)))
     found = []
     for cause, times, factor in ways:
-        sample = _nearest((g / factor - n) / (times * share), each)
-        figures = {"sample": sample, "of": count, "mean": factor != 1}
-        predict = _changed(facts, times * share * each[sample], factor)
-        found.append(Hypothesis(cause, (cause, sample, factor), 0.75, predict, figures=figures))
+        for sample in _nearest((g / factor - n) / (times * share), each):
+            figures = {"sample": sample, "of": count, "mean": factor != 1}
+            predict = _changed(facts, times * share * each[sample], factor)
+            found.append(Hypothesis(cause, (cause, sample, factor), 0.75, predict, figures=figures))
     return found
 
 
@@ -69,11 +70,11 @@ def _alone(facts: TensorFacts, each: FloatArray, share: float) -> list[Hypothesi
     cause = "missing-bias-sum" if facts.is_bias else "one-sample"
     found = []
     for size in dict.fromkeys((share, 1.0)):
-        sample = _nearest(facts.analytic / size, each)
-        figures = {"sample": sample, "of": len(each)}
-        predict = _equal_to(size * each[sample])
-        alone = Hypothesis(cause, (cause, sample), 0.75, predict, figures=figures, given=True)
-        found.append(marked(alone, facts, lambda other: share * each[other], len(each)))
+        for sample in _nearest(facts.analytic / size, each):
+            figures = {"sample": sample, "of": len(each)}
+            predict = _equal_to(size * each[sample])
+            alone = Hypothesis(cause, (cause, sample), 0.75, predict, figures=figures, given=True)
+            found.append(marked(alone, facts, lambda other: share * each[other], len(each)))
     return found
 
 
@@ -84,9 +85,14 @@ def _equal_to(values: FloatArray) -> Predict:
     return predict
 
 
-def _nearest(wanted: FloatArray, each: FloatArray) -> int:
-    """Return the sample whose gradient is nearest to what is wanted, where that is largest."""
+def _nearest(wanted: FloatArray, each: FloatArray) -> list[int]:
+    """Return the sample whose gradient is nearest to what is wanted, and those that are like it.
+
+    They are compared where that is largest.
+    """
     if len(wanted) > _LOOKED_AT:
         heaviest = np.argpartition(-np.abs(wanted), _LOOKED_AT)[:_LOOKED_AT]
         wanted, each = wanted[heaviest], each[:, heaviest]
-    return int(np.argmin(np.linalg.norm(each - wanted, axis=1)))
+    apart = np.linalg.norm(each - wanted, axis=1)
+    best = np.argsort(apart, kind="stable")[:_MOST_ALIKE]
+    return [int(s) for s in best if apart[s] <= apart[best[0]] + _ALIKE * np.linalg.norm(wanted)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fastcheck.verdict.diagnosis.cover import Group
 from fastcheck.verdict.diagnosis.evidence import Evidence
 from fastcheck.verdict.diagnosis.factor_sentences import (
@@ -11,6 +13,8 @@ from fastcheck.verdict.diagnosis.factor_sentences import (
 )
 from fastcheck.verdict.diagnosis.factors import Factor
 from fastcheck.verdict.diagnosis.naming import Words, listed, subject_is
+
+_ROUNDED = 1e-4
 
 
 def scale(group: Group, evidence: Evidence) -> Words:
@@ -89,13 +93,26 @@ def penalty(group: Group, evidence: Evidence) -> Words:
     rest = f"the numerical one {_signed(strength / factor.value * evidence.unit)} × {along}"
     what = rest if factor.value == 1 else f"{factor.value:.6g} × ({rest})"
     seen = f"{subject_is(names)} {what}."
-    if strength / factor.value < 0:
-        why = f"The derivative of the {kind} penalty is missing, or counted too little"
-    else:
-        why = f"The derivative of an {kind} penalty is counted twice, or the loss has no such term"
+    why = _why_penalty(kind, strength / factor.value, group.first.figures["times"])
     if factor.value != 1:
         why = f"{why}; and a constant factor of {factor.value:.6g} does not belong there"
     return seen, f"{why}: look for λ·{names[0]} in both passes."
+
+
+def _why_penalty(kind: str, strength: float, times: float | None) -> str:
+    """Say what happened to a penalty, as far as is known how much of it the loss has."""
+    if times is None and strength < 0:
+        return f"The derivative of the {kind} penalty is missing, or counted too little"
+    if times is None:
+        return f"The derivative of an {kind} penalty is counted twice, or the loss has no such term"
+    if math.isinf(times):
+        return f"The derivative of an {kind} penalty is in it, and the loss has no such term"
+    if abs(times) <= _ROUNDED:
+        return f"The derivative of the {kind} penalty is missing"
+    if abs(times - 2) <= _ROUNDED:
+        return f"The derivative of the {kind} penalty is counted twice"
+    digits = max(4, 1 - math.floor(math.log10(abs(times - 1))) + 1)
+    return f"The derivative of the {kind} penalty is {times:.{digits}g} × what it is in the loss"
 
 
 def _signed(value: float) -> str:

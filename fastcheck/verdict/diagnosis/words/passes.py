@@ -77,6 +77,18 @@ def not_transposed(group: Group, evidence: Evidence) -> Words:
     )
 
 
+def repeated(group: Group, evidence: Evidence) -> Words:
+    """Say where what flows back to equal indices is not added up."""
+    names, figures = [facts.name for facts in group.facts], group.first.figures
+    return (
+        f"{subject_is(names)} what a backward pass gives that keeps, of all that flows back "
+        f"through {_place(figures)} to the same place, the last only.",
+        "What is taken several times has a gradient that is a sum: `grad[idx] += …` writes each of "
+        "equal indices over the one before, and so does `=` in a loop; np.add.at(grad, idx, …) "
+        "adds them up.",
+    )
+
+
 def _place(figures: dict[str, Any]) -> str:
     """Return the operation and its line, and how many of them there are."""
     where = f"`{figures['operation']}` ({figures['source']})"
@@ -118,5 +130,15 @@ def epsilon(group: Group, evidence: Evidence) -> Words:
     return (
         f"{subject_is(names)} {what} {figures['said']}: up to {share:.1e} from the right ones.",
         "What the constant keeps away from zero is hardly larger than it here, so it counts: take "
-        "it into the derivative, or write the loss so that it needs none (log-softmax, logaddexp).",
+        f"it into the derivative{_instead(figures['said'])}.",
+    )
+
+
+def _instead(said: str) -> str:
+    """Say how a logarithm of probabilities does without a constant; roots and quotients need it."""
+    if "`log" not in said:
+        return ""
+    return (
+        ", or write the loss so that it needs none: log-softmax of the logits in place of the "
+        "logarithm of a softmax, say"
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from fastcheck.verdict.diagnosis.cover import Group
 from fastcheck.verdict.diagnosis.evidence import Evidence
 from fastcheck.verdict.diagnosis.families.layout import describe_order
@@ -114,48 +118,74 @@ def accumulated(group: Group, evidence: Evidence) -> Words:
 def sample(group: Group, evidence: Evidence) -> Words:
     """Say which sample is missing or in it twice."""
     names, figures = [facts.name for facts in group.facts], group.first.figures
-    sample, count = figures["sample"], figures["of"]
-    what, where = ("sample", "the batch") if _is_batch(count, evidence) else ("place", "an axis")
-    one = f"{what} {sample} of {count}" + ("" if what == "sample" else f" along {where}")
+    is_sample = _counts_samples(figures, evidence)
+    what, where = ("sample", "the batch") if is_sample else ("place", "that axis")
+    one = _which(group, is_sample)
     if group.cause == "sample-dropped":
         rest = f", and divided by one {what} fewer" if figures.get("mean") else ""
-        seen = f"leaves out {one}{rest}"
+        verb, seen = "leaves out", f"{one}{rest}"
         why = f"A loop or slice over {where} misses it: look for range(…) and [:-1]."
     else:
-        seen = f"counts {one} twice"
+        verb, seen = "counts", f"{one} twice"
         why = f"A loop or slice over {where} takes it twice: look at its limits."
-    verb = seen if len(names) == 1 else seen.replace("leaves", "leave").replace("counts", "count")
-    return f"{subject(names)} {verb}.", why
+    if len(names) > 1:
+        verb = verb.replace("leaves", "leave").replace("counts", "count")
+    return f"{subject(names)} {verb} {seen}.", f"{why}{_unsaid(group, is_sample, evidence)}"
 
 
-def _is_batch(count: int, evidence: Evidence) -> bool:
-    """Whether there are so many samples, or may be; else it is windows or steps that are many."""
-    if evidence.samples is not None:
+def _which(group: Group, is_sample: bool, alone: str = "") -> str:
+    """Return which sample it is, or which ones it may be, or which place along which axis."""
+    figures = group.first.figures
+    numbers = sorted({figures["sample"], *(other.first.figures["sample"] for other in group.alike)})
+    lengths = figures.get("lengths", (figures["of"],))
+    places = [_index(number, lengths) for number in numbers]
+    what, of = ("sample" if is_sample else "place"), " × ".join(map(str, lengths))
+    one = f"{what} {places[0]} of {of}{alone}"
+    if len(places) > 1:
+        one = f"one of the {what}s {listed(places)} of {of} (which add the same here){alone}"
+    if is_sample:
+        return one
+    if len(group.facts) > 1:
+        return f"{one} along an axis"
+    axes = figures["axes"]
+    of_axes = f"ax{'e' if len(axes) > 1 else 'i'}s {listed([str(axis) for axis in axes])}"
+    return f"{one} along {of_axes} of the result of {figures['operation']}"
+
+
+def _index(number: int, lengths: tuple[int, ...]) -> str:
+    index = np.unravel_index(number, lengths)
+    return str(number) if len(lengths) == 1 else f"({', '.join(str(int(i)) for i in index)})"
+
+
+def _counts_samples(figures: dict[str, Any], evidence: Evidence) -> bool:
+    """Whether what is counted is samples for certain; else it may be windows or steps."""
+    if "axes" not in figures:  # each sample's own gradient was given
         return True
-    if evidence.batch_size is not None:
-        return count == evidence.batch_size
-    return evidence.may_count(count)
+    if evidence.batch_size is not None and figures["of"] != evidence.batch_size:
+        return False
+    return bool(figures["batch"] or (evidence.batch_size is not None and figures["only"]))
+
+
+def _unsaid(group: Group, is_sample: bool, evidence: Evidence) -> str:
+    if is_sample or evidence.batch_size is not None or len(group.first.figures["axes"]) > 1:
+        return ""
+    return " (Whether that is the axis of the batch, `batch_size` would tell.)"
 
 
 def one_sample(group: Group, evidence: Evidence) -> Words:
     """Say which sample stands for all."""
     names, figures = [facts.name for facts in group.facts], group.first.figures
-    count = figures["of"]
-    if not _is_batch(count, evidence):
+    is_sample = _counts_samples(figures, evidence)
+    one = _which(group, is_sample, " alone")
+    if not is_sample:
         return (
-            f"{subject_is(names)} what place {figures['sample']} of {count} alone along an axis "
-            "adds to the numerical one.",
+            f"{subject_is(names)} what {one} adds to the numerical one.",
             "A sum is missing: what all places along an axis share in the forward pass has a "
-            "gradient that is summed over them.",
+            f"gradient that is summed over them.{_unsaid(group, is_sample, evidence)}",
         )
     return (
-        f"{subject_is(names)} that of sample {figures['sample']} alone, of {count}.",
-        "The sum over the samples is missing: np.sum over the axis of the batch."
-        + (
-            ""
-            if evidence.samples is not None or evidence.batch_size is not None
-            else f" (If there are {count}; else over what has as many places.)"
-        ),
+        f"{subject_is(names)} that of {one}.",
+        "The sum over the samples is missing: np.sum over the axis of the batch.",
     )
 
 
