@@ -416,7 +416,9 @@ def is_basic(index: Any) -> bool:
     """Whether an index is made of whole numbers, slices and new axes, none of them an array."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(
-        part is None or part is Ellipsis or isinstance(part, (int, np.integer, slice))
+        part is None
+        or part is Ellipsis
+        or (isinstance(part, (int, np.integer, slice)) and not isinstance(part, bool))
         for part in parts
     )
 
