@@ -9,7 +9,7 @@ import pytest
 
 import fastcheck
 from fastcheck import Verdict
-from fastcheck.engines import plan
+from fastcheck.engines import onhost, plan
 from fastcheck.engines.fused import FusedEngine
 from fastcheck.engines.replay import ReplayEngine
 
@@ -112,6 +112,8 @@ def test_a_failed_cross_check_is_not_asked_again(monkeypatch: pytest.MonkeyPatch
         asked.append(given[4].name)
         return "an element differs" if len(asked) == 1 else None
 
+    monkeypatch.setattr(plan, "machine_code_at_hand", lambda: True)
+    monkeypatch.setattr(onhost.HostPlanner, "_quickest", lambda self, t, count, replay, *_: replay)
     monkeypatch.setattr(plan, "disagreement", disagreement)
     report = fastcheck.check(loss, PARAMS, gradient())
     assert report.verdict is Verdict.PASS
