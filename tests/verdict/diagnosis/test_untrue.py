@@ -371,3 +371,18 @@ def test_a_logarithm_is_called_what_it_is_in_the_line() -> None:
     said = str(diagnosis(loss, {"w": w}, {"w": X.T @ (d * np.sqrt(np.abs(d)))}))
     assert "`log`" in said
     assert "logaddexp" not in said
+
+
+def test_at_a_minimum_a_factor_beside_the_penalty_is_not_certain() -> None:
+    """The data's gradient is the penalty's the other way round: c of one is 2 − c of the other."""
+    b = np.array([-1.0, 0.5, 2.0, -0.3, 1.1])
+    pull = 0.1 * b
+
+    def loss(p: Any) -> Any:
+        return np.sum(p["b"] * -pull) + 0.05 * np.sum(p["b"] ** 2)
+
+    right = fastcheck.numerical_gradient(loss, {"b": b})["b"]
+    assert np.abs(right).max() < 1e-12
+    report = fastcheck.check(loss, {"b": b}, {"b": -1.09 * pull + pull})
+    assert report.failed == ("b",)
+    assert "scale" not in report.diagnosis.causes

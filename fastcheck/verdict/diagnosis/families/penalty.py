@@ -16,6 +16,7 @@ from fastcheck.verdict.diagnosis.hypothesis import Hypothesis, fit
 from fastcheck.verdict.diagnosis.terms import own_penalties
 
 _NEAR = 1e-3
+_CANCELLED = 1e-2
 _LEEWAY = 2.0
 _TELLING = 10.0
 _A_SIGN, _A_NUMBER = 0.3, 16.0
@@ -69,6 +70,7 @@ def _beside_own(
                 made = _moved(hypothesis, own[name])
                 # What is large beside the rest leaves it no more room than it has by itself.
                 sure = fit(by_rest[name], hypothesis).exact
+                sure = sure and (factor.named or not _cancels(by_name[name], own))
                 yield by_name[name], replace(made, figures=figures, hint=not sure)
 
 
@@ -76,6 +78,15 @@ def _is_more(facts: TensorFacts, added: FloatArray) -> bool:
     """Whether penalties are some of a gradient, and not all of it."""
     room = facts.allowed(ALL, facts.numeric, facts.bars)
     return bool(added.any() and np.any(np.abs(facts.numeric - added) > _TELLING * room))
+
+
+def _cancels(facts: TensorFacts, own: Arrays) -> bool:
+    """Whether the data's gradient is that of the penalties the other way round.
+
+    At a minimum it is, and any factor of the one is as good as another factor of the other.
+    """
+    whole, added = (float(np.linalg.norm(x)) for x in (facts.numeric, own[facts.name]))
+    return whole <= _CANCELLED * added
 
 
 def _moved(hypothesis: Hypothesis, added: FloatArray) -> Hypothesis:
