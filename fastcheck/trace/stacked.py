@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastcheck.trace.backward import FloatArray, is_basic, is_elementwise, operand_gradients
+from fastcheck.trace.backward_rules import FloatArray, is_basic, is_elementwise, operand_gradients
 from fastcheck.trace.graph import Node, Primitive
 from fastcheck.trace.primitives import (
     BROADCAST,

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import NoRuleError, operand_gradients
+from fastcheck.trace.backward_rules import NoRuleError, operand_gradients
 from fastcheck.trace.collecting import without_collecting
 from fastcheck.trace.graph import PARAMETER, Graph, Node
 from fastcheck.trace.primitives import (

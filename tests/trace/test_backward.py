@@ -9,7 +9,8 @@ import pytest
 
 import fastcheck
 from fastcheck.params import ParamTree
-from fastcheck.trace.backward import at_corners, pull_back
+from fastcheck.trace.backward import pull_back
+from fastcheck.trace.backward_rules import at_corners
 from fastcheck.trace.patience import OutOfTimeError, at_most, is_lost
 from fastcheck.trace.tracer import trace
 

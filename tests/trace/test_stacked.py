@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastcheck.params import ParamTree
-from fastcheck.trace.backward import operand_gradients
+from fastcheck.trace.backward_rules import operand_gradients
 from fastcheck.trace.graph import PARAMETER
 from fastcheck.trace.simplify import simplify
 from fastcheck.trace.stacked import copies, gradients_one_by_one, one_by_one, stacked

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import is_elementwise, pull_back
+from fastcheck.trace.backward import pull_back
+from fastcheck.trace.backward_rules import is_elementwise
 from fastcheck.trace.graph import Node, SourceLine
 
 _MOST_OPERATIONS = 12

@@ -12,7 +12,8 @@ from contextlib import suppress
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import operand_gradients, pull_back
+from fastcheck.trace.backward import pull_back
+from fastcheck.trace.backward_rules import operand_gradients
 from fastcheck.trace.graph import PARAMETER, Graph, Node
 from fastcheck.trace.primitives import (
     BROADCAST,

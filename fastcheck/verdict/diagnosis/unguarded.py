@@ -15,7 +15,8 @@ from itertools import combinations, product
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import NoRuleError, operand_gradients, pull_back
+from fastcheck.trace.backward import pull_back
+from fastcheck.trace.backward_rules import NoRuleError, operand_gradients
 from fastcheck.trace.graph import CONSTANT, PARAMETER, Graph, Node
 from fastcheck.trace.primitives import WHERE, elementwise
 from fastcheck.trace.simplify import simplify

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import (
+from fastcheck.trace.backward_rules import (
     factor_gradient,
     is_elementwise,
     operand_gradients,

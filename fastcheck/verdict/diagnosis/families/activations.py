@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import operand_gradients
+from fastcheck.trace.backward_rules import operand_gradients
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import CONTRACT
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself

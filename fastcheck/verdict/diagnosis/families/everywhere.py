@@ -15,13 +15,8 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import (
-    Fault,
-    factor_gradient,
-    is_elementwise,
-    operand_gradients,
-    pull_back,
-)
+from fastcheck.trace.backward import Fault, pull_back
+from fastcheck.trace.backward_rules import factor_gradient, is_elementwise, operand_gradients
 from fastcheck.trace.graph import PARAMETER, Node
 from fastcheck.trace.primitives import CONTRACT, INDEX, MAX, MIN, SUM
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself

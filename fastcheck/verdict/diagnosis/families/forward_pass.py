@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from fastcheck.trace.backward import at_corners, has_corners
+from fastcheck.trace.backward_rules import at_corners, has_corners
 from fastcheck.trace.graph import Graph
 from fastcheck.verdict.diagnosis.evidence import Evidence, Tensors
 from fastcheck.verdict.diagnosis.families.activations import activations, paths

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastcheck.engines.base import FloatArray
-from fastcheck.trace.backward import factor_gradient
+from fastcheck.trace.backward_rules import factor_gradient
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import CONTRACT
 from fastcheck.verdict.diagnosis.depths import is_parameter_itself

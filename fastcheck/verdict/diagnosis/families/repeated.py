@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fastcheck.engines.base import FloatArray, IndexArray
-from fastcheck.trace.backward import Fault, operand_gradients
+from fastcheck.trace.backward import Fault
+from fastcheck.trace.backward_rules import operand_gradients
 from fastcheck.trace.graph import Node
 from fastcheck.trace.primitives import INDEX
 from fastcheck.verdict.diagnosis.right_pass import Found, RightPass
