@@ -71,7 +71,7 @@ def _settle_one(
     given = run, tensor, indices, analytic, floor
     judgement = _judge_one(*given, assignment, bar)
     engine = assignment.engine
-    if judgement.verdict is not Verdict.FAIL or not engine.exact:
+    if judgement.verdict is not Verdict.FAIL or not engine.exact or run.coarsest is not None:
         return judgement, assignment
     found = contradiction(run.plan.loop, tensor, judgement)
     if found is None:

@@ -120,3 +120,20 @@ def test_a_failed_cross_check_is_not_asked_again(monkeypatch: pytest.MonkeyPatch
     assert sorted(asked) == ["V", "W"]
     by_loop = [one for one in report.tensors.values() if one.engine == "loop"]
     assert [one.engine_reason for one in by_loop] == ["the cross-check failed: an element differs"]
+
+
+def test_a_loss_that_is_rounded_is_no_witness() -> None:
+    """Where it computes in float32 its differences are zero, as the wrong derivative is here."""
+    weights = np.array([1.0, -2.0, 0.5])
+
+    def loss(w: Any) -> Any:
+        return np.sum(np.tanh(w.astype(np.float32)) * weights.astype(np.float32)) + np.float32(1e3)
+
+    w = np.array([0.3, -0.7, 1.1], dtype=np.float32)
+    right = ((1 - np.tanh(w) ** 2) * weights).astype(np.float32)
+    assert fastcheck.check(loss, w, right).passed
+    wrong = right.copy()
+    wrong[1] = 0.0
+    report = fastcheck.check(loss, w, wrong)
+    assert report.tensors["params"].engine == "replay"
+    assert report.verdict is Verdict.FAIL
