@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,11 @@ import fastcheck
 from fastcheck import Verdict
 from fastcheck.engines import onhost, plan
 from fastcheck.engines.fused import FusedEngine
+from fastcheck.engines.loop import LoopEngine
+from fastcheck.engines.loss import LossFunction
 from fastcheck.engines.replay import ReplayEngine
+from fastcheck.params import ParamTree
+from fastcheck.verdict.witness import contradiction
 
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((8, 20))
@@ -137,3 +142,24 @@ def test_a_loss_that_is_rounded_is_no_witness() -> None:
     report = fastcheck.check(loss, w, wrong)
     assert report.tensors["params"].engine == "replay"
     assert report.verdict is Verdict.FAIL
+
+
+def test_a_loss_that_stands_still_at_its_steps_says_nothing() -> None:
+    """Rounded to three digits it has differences of zero, as the wrong derivative is."""
+    w = np.array([0.3, -0.7, 1.1])
+    tree = ParamTree.from_user(w)
+    slopes = 1 - np.tanh(w) ** 2
+    wrong = slopes.copy()
+    wrong[1] = 0.0
+    failed: Any = SimpleNamespace(
+        analytic=wrong,
+        values=slopes,
+        indices=np.arange(3),
+        on_kinks=np.zeros(0, dtype=np.int64),
+    )
+    rounded = LossFunction(lambda w: float(np.round(np.sum(np.tanh(w)), 3)), tree)
+    assert contradiction(LoopEngine(rounded, tree), tree.tensors[0], failed) is None
+    # It speaks where it moves, and moves as the gradient says.
+    failed.analytic, failed.values = slopes, wrong
+    loop = LoopEngine(LossFunction(lambda w: float(np.sum(np.tanh(w))), tree), tree)
+    assert "`loss` itself shows 0.63" in str(contradiction(loop, tree.tensors[0], failed))
